@@ -1,0 +1,274 @@
+"""The run folder: what a finished or failed run leaves behind, and how to read it.
+
+::
+
+    RUNS/NAME/                  a sweep's trials: RUNS/SWEEP/TRIAL/
+    ├── config.yaml             settings of the run
+    ├── history.csv             one EpochRow an epoch
+    ├── result.json             RunResult; its presence says that the run has ended
+    ├── pictures/epoch-0005.png rows of image | label | prediction
+    └── tensorboard/
+
+Files are written whole or not at all, so a reader never meets half of one.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import logging
+import math
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+
+from lvseg.config import LabelConvention, SplitMethod
+from lvseg.errors import RunError
+
+__all__ = [
+    "HISTORY_FILE",
+    "RESULT_FILE",
+    "EpochRow",
+    "RunResult",
+    "find_results",
+    "last_picture",
+    "picture_path",
+    "read_history",
+    "read_result",
+    "write_history",
+    "write_text_atomically",
+]
+
+RESULT_FILE = "result.json"
+HISTORY_FILE = "history.csv"
+PICTURES_FOLDER = "pictures"
+
+logger = logging.getLogger(__name__)
+
+
+def _nan_for_null(value: Any) -> Any:
+    return math.nan if value is None else value
+
+
+# JSON has no NaN: it is written as null and comes back as NaN.
+Number = Annotated[float, BeforeValidator(_nan_for_null)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunResult:
+    """How one run ended; the content of ``result.json``.
+
+    A failed run keeps the defaults for what it never reached.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, ser_json_inf_nan="null")
+
+    schema: Literal[1] = 1
+    """Version of this layout."""
+    name: str
+    """The run's name; the trial's name in a sweep."""
+    status: Literal["finished", "failed"]
+    """How the run ended."""
+    error: str | None = None
+    """Why a failed run failed, one line."""
+    sweep: str | None = None
+    """Name of the sweep that the run was a trial of."""
+    model: str
+    """Architecture."""
+    parameters: int | None = None
+    """Number of weights."""
+    val_dice: Number = math.nan
+    """Mean Dice over the validation images at the best epoch; images without label and prediction are left out."""
+    val_dice_undefined: int = 0
+    """Validation images left out of ``val_dice`` because label and prediction are both empty."""
+    val_dice_pooled: Number = math.nan
+    """Dice over all validation pixels together, at the best epoch."""
+    val_dice_by_case: Mapping[str, Number] = dataclasses.field(default_factory=dict)
+    """Mean Dice of every validation case, by case id."""
+    best_epoch: int | None = None
+    """Epoch with the highest ``val_dice``, counted from 1."""
+    epochs: int = 0
+    """Epochs that were run."""
+    workers: int
+    """Training processes."""
+    seconds: Number = math.nan
+    """Wall-clock time of the run, s."""
+    images_per_second: Number = math.nan
+    """Training throughput over all workers, images/s."""
+    train_images: int = 0
+    """Images in the training part."""
+    val_images: int = 0
+    """Images in the validation part."""
+    labels: LabelConvention
+    """Label convention of the record set."""
+    split: SplitMethod
+    """How the record set was split."""
+    records_sha256: str
+    """Hash of the record set."""
+    config: Mapping[str, Any]
+    """Settings of the run, as in ``config.yaml``."""
+    command: str
+    """Shell command that reproduces the run."""
+    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Version of Python and of each package that matters."""
+    finished_at: str
+    """When the run ended, ISO 8601, UTC."""
+
+    def to_json(self) -> str:
+        """The content of ``result.json``; NaN becomes null."""
+        return _RESULT.dump_json(self, indent=2, warnings="error").decode() + "\n"
+
+    def write(self, folder: Path) -> Path:
+        """Write ``result.json`` into the run's folder, which is made if it is not there; return its path."""
+        return write_text_atomically(folder / RESULT_FILE, self.to_json())
+
+
+_RESULT = TypeAdapter(RunResult)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EpochRow:
+    """One line of ``history.csv``; ``val_*`` over the whole validation part, the others over the training images."""
+
+    epoch: int
+    """Counted from 1."""
+    learning_rate: float
+    """At the epoch's last step."""
+    loss: float
+    accuracy: float
+    dice: float
+    """Pooled over the epoch's training images."""
+    val_loss: float
+    val_accuracy: float
+    val_dice: float
+    """Mean over images."""
+    val_dice_pooled: float
+    images_per_second: float
+    seconds: float
+    """Wall-clock time of the epoch, validation included."""
+
+
+_COLUMNS = [field.name for field in dataclasses.fields(EpochRow)]
+
+
+def read_result(path: Path) -> RunResult:
+    """Read a ``result.json``; ``path`` is the file or the run's folder.
+
+    Raises:
+        RunError: the file is missing, is no JSON, or lacks or adds a key.
+    """
+    path = path / RESULT_FILE if path.is_dir() else path
+    try:
+        content = path.read_bytes()
+        result = _RESULT.validate_json(content)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        raise RunError(f"{path}: not a run's result: {_first_fault(error)}") from None
+    missing = [field.name for field in dataclasses.fields(RunResult) if field.name not in json.loads(content)]
+    if missing:
+        raise RunError(f"{path}: not a run's result: lacks {', '.join(missing)}")
+    return result
+
+
+def _first_fault(error: ValidationError) -> str:
+    faults = error.errors(include_url=False)
+    field = ".".join(str(part) for part in faults[0]["loc"])
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    return f"{field + ': ' if field else ''}{faults[0]['msg']}{more}"
+
+
+def find_results(runs: Path, on_damaged: Callable[[str], None] = logger.warning) -> Iterator[tuple[RunResult, Path]]:
+    """Yield every run that has ended below a folder, in the order of the paths.
+
+    Folders whose name begins with a dot are not looked into.
+
+    Args:
+        runs: the folder to search, at any depth.
+        on_damaged: called with one line for each ``result.json`` that cannot be used.
+
+    Yields:
+        (result, folder of the run).
+
+    Raises:
+        RunError: ``runs`` is not a folder.
+    """
+    if not runs.is_dir():
+        raise RunError(f"{runs}: no such folder; expected a folder of runs")
+    for parent, folders, files in os.walk(runs):
+        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+        if RESULT_FILE in files:
+            try:
+                yield read_result(Path(parent, RESULT_FILE)), Path(parent)
+            except RunError as error:
+                on_damaged(str(error))
+
+
+def write_history(folder: Path, rows: Iterable[EpochRow]) -> Path:
+    """Write ``history.csv`` whole; floats read back to the same bits. Returns its path."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    # float() first: the repr of a NumPy scalar is not a number.
+    writer.writerows([int(row.epoch), *(repr(float(getattr(row, name))) for name in _COLUMNS[1:])] for row in rows)
+    return write_text_atomically(folder / HISTORY_FILE, text.getvalue())
+
+
+def read_history(folder: Path) -> list[EpochRow]:
+    """Read a run's ``history.csv``.
+
+    Raises:
+        RunError: the file is missing, has other columns, or a line that is not made of numbers.
+    """
+    path = folder / HISTORY_FILE
+    try:
+        lines = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise RunError(f"{path}: not a CSV file: {error}") from None
+    if not lines or lines[0] != _COLUMNS:
+        raise RunError(
+            f"{path}: expected the columns {','.join(_COLUMNS)}, found {','.join(lines[0] if lines else [])!r}"
+        )
+    return [_parse_line(line, f"{path}, line {number}") for number, line in enumerate(lines[1:], start=2)]
+
+
+def _parse_line(line: list[str], place: str) -> EpochRow:
+    if len(line) != len(_COLUMNS):
+        raise RunError(f"{place}: expected {len(_COLUMNS)} values, found {len(line)}")
+    try:
+        return EpochRow(epoch=int(line[0]), **dict(zip(_COLUMNS[1:], map(float, line[1:]), strict=True)))
+    except ValueError as error:
+        raise RunError(f"{place}: {error}") from None
+
+
+def picture_path(folder: Path, epoch: int) -> Path:
+    """Where the pictures of an epoch (counted from 1) lie in a run's folder."""
+    return folder / PICTURES_FOLDER / f"epoch-{epoch:04d}.png"
+
+
+def last_picture(folder: Path) -> tuple[int, Path] | None:
+    """(epoch, path) of the newest pictures of a run, or None where there are none."""
+    numbered = [(path.stem.removeprefix("epoch-"), path) for path in (folder / PICTURES_FOLDER).glob("epoch-*.png")]
+    return max(((int(number), path) for number, path in numbered if number.isdecimal()), default=None)
+
+
+def write_text_atomically(path: Path, text: str) -> Path:
+    """Write UTF-8 text to a new file beside ``path`` and move it there in one step; makes the folder if needed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return path
