@@ -59,6 +59,7 @@ lock: $(READY)  ## requirements/*.txt from pyproject.toml; LOCK_FLAGS=--upgrade 
 	$(UV_COMPILE) -o requirements/lock.txt
 	$(UV_COMPILE) -c requirements/lock.txt --extra dev -o requirements/dev.txt
 	$(UV_COMPILE) -c requirements/lock.txt --extra gpu -o requirements/gpu.txt
+	$(UV_COMPILE) --extra aws -o requirements/aws.txt
 
 clean:  ## remove caches and build output; the environment and runs stay
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
