@@ -1,0 +1,108 @@
+"""A closed contour → a mask, under one of two named label conventions.
+
+Contour coordinates are 1-based, as the files have them: the centre of the first pixel is (1, 1).
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from skimage.draw import polygon
+
+from lvseg.config import LabelConvention
+from lvseg.errors import ContourError
+
+__all__ = ["check_contour", "check_on_image", "contour_area_px", "rasterize"]
+
+MIN_AREA_PX = 1e-6
+"""Area, px², below which a contour is a line or a point; far below the 0.125 px² of the half-pixel lattice."""
+
+TIE_BREAK_PX = (1e-6, 1e-9)
+"""(column, row) step, px, that decides for centres on an edge; no edge between lattice points is parallel to it."""
+
+
+def rasterize(contour_xy_px: NDArray[np.float64], shape: tuple[int, int], labels: LabelConvention) -> NDArray[np.uint8]:
+    """Fill a closed contour.
+
+    ``centre``: a pixel is inside when its centre is inside the polygon, after the shift from 1-based to 0-based.
+    Contours lie on a half-pixel lattice, so centres exactly on an edge are common. Such a centre counts as
+    inside on the polygon's left (and, on horizontal edges, top) side and as outside on the right (bottom)
+    side: polygons that share an edge share no pixel, and the area has no bias. Against the polygon's own area,
+    on 56 Sunnybrook contours of 78 to 2386 px²: mean error -0.06 %, worst -1.3 %. Counting every such centre as
+    inside gives +2.7 % and +10 %, counting none -2.7 % and -13 %.
+
+    ``course``: ``cv2.fillPoly`` on the truncated coordinates, not shifted. This repeats the labels of the
+    classic course exercise; the area comes out about 6 % too large.
+
+    Args:
+        contour_xy_px: (N, 2) float, 1-based (column, row); the last point is joined to the first.
+        shape: (rows, columns) of the mask.
+        labels: the convention, ``centre`` or ``course``.
+
+    Returns:
+        (rows, columns) uint8, 1 inside, else 0.
+
+    Raises:
+        ContourError: fewer than three points, not finite, no area, or a point outside the image.
+    """
+    check_contour(contour_xy_px)
+    check_on_image(contour_xy_px, shape)
+    return _fill_course(contour_xy_px, shape) if labels == "course" else _fill_centre(contour_xy_px, shape)
+
+
+def _fill_centre(contour_xy_px: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    # Moving the polygon a hair to the left and up is moving every centre a hair to the right and down.
+    columns, rows = (contour_xy_px - 1.0 - TIE_BREAK_PX).T
+    mask = np.zeros(shape, np.uint8)
+    mask[polygon(rows, columns, shape)] = 1  # type: ignore[no-untyped-call]
+    return mask
+
+
+def _fill_course(contour_xy_px: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    mask = np.zeros(shape, np.uint8)
+    cv2.fillPoly(mask, [np.trunc(contour_xy_px).astype(np.int32)], 1)
+    return mask
+
+
+def contour_area_px(contour_xy_px: NDArray[np.float64]) -> float:
+    """Area inside a closed contour, px², by the shoelace formula.
+
+    Args:
+        contour_xy_px: (N, 2) float, (column, row); the last point is joined to the first.
+    """
+    x, y = (contour_xy_px - contour_xy_px[0]).T
+    return 0.5 * abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1)))
+
+
+def check_contour(contour_xy_px: NDArray[np.float64]) -> None:
+    """Refuse what is no closed contour.
+
+    Raises:
+        ContourError: not (N, 2), fewer than three points, a number that is not finite, or no area.
+    """
+    if contour_xy_px.ndim != 2 or contour_xy_px.shape[1] != 2:
+        raise ContourError(f"expected points of two numbers, (N, 2), found shape {contour_xy_px.shape}")
+    if len(contour_xy_px) < 3:
+        raise ContourError(f"expected at least three points, found {len(contour_xy_px)}")
+    if not np.isfinite(contour_xy_px).all():
+        raise ContourError("expected finite numbers, found NaN or infinity")
+    if contour_area_px(contour_xy_px) < MIN_AREA_PX:
+        raise ContourError(f"expected a contour around an area, found {len(contour_xy_px)} points that enclose none")
+
+
+def check_on_image(contour_xy_px: NDArray[np.float64], shape: tuple[int, int]) -> None:
+    """Refuse a contour that leaves its image; pixels reach half a pixel beyond their 1-based centres.
+
+    Raises:
+        ContourError: names the first point outside and the range of both coordinates.
+    """
+    rows, columns = shape
+    limit = np.array([columns, rows]) + 0.5
+    outside = ((contour_xy_px < 0.5) | (contour_xy_px > limit)).any(axis=1)
+    if outside.any():
+        x, y = contour_xy_px[int(np.argmax(outside))]
+        raise ContourError(
+            f"{int(outside.sum())} of {len(contour_xy_px)} points lie outside the image, first ({x:g}, {y:g}); "
+            f"expected columns 0.5 to {limit[0]:g} and rows 0.5 to {limit[1]:g}"
+        )
