@@ -1,0 +1,174 @@
+"""Builds the report page from a leaderboard and its run folders."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from lvseg.errors import RunError
+from lvseg.leaderboard import ABSENT, COLUMNS, Group, Leaderboard, Row
+from lvseg.report.curves import OTHERS_COLOR, Curve, colors, draw_dice, draw_loss
+from lvseg.results import last_picture, read_history, write_text_atomically
+
+__all__ = ["render_page", "write_report"]
+
+MOST_CURVES = 12
+"""Runs of a group whose curves are drawn."""
+
+TOP_RUNS = 3
+"""Runs of a group shown with picture, settings and command."""
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Legend:
+    name: str
+    color: str
+    is_other: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Plots:
+    loss: Markup
+    dice: Markup
+    legend: list[_Legend]
+    left_out: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Picture:
+    epoch: int
+    uri: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Detail:
+    row: Row
+    picture: _Picture | None
+    configuration: str
+    cases: list[tuple[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Section:
+    group: Group
+    plots: _Plots | None
+    details: list[_Detail]
+
+
+def write_report(leaderboard: Leaderboard, out: Path) -> Path:
+    """Write the report page, whole or not at all; return its path.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    try:
+        return write_text_atomically(out, render_page(leaderboard))
+    except OSError as error:
+        raise RunError(f"{out}: cannot be written: {error.strerror}") from None
+
+
+def render_page(leaderboard: Leaderboard) -> str:
+    """The report as one HTML document: tables, curves, pictures, settings and commands; it requests nothing.
+
+    A run without readable history or picture is shown without them.
+    """
+    environment = Environment(
+        loader=PackageLoader("lvseg.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["dice"] = _show_dice
+    return environment.get_template("page.html.j2").render(
+        board=leaderboard,
+        sections=[_section(group, index) for index, group in enumerate(leaderboard.groups)],
+        columns=COLUMNS,
+        versions=_versions(leaderboard),
+        finished_at=max(row.result.finished_at for group in leaderboard.groups for row in group.rows),
+    )
+
+
+def _section(group: Group, index: int) -> _Section:
+    return _Section(
+        group=group,
+        plots=_plots(group.rows, str(index)),
+        details=[_detail(row) for row in group.rows[:TOP_RUNS]],
+    )
+
+
+def _plots(rows: Sequence[Row], key: str) -> _Plots | None:
+    drawn = [(row, history) for row in rows[:MOST_CURVES] if (history := _history(row))]
+    if not drawn:
+        return None
+    curves = [Curve(rows=history, color=color) for (_, history), color in zip(drawn, colors(len(drawn)), strict=True)]
+    legend = [
+        _Legend(name=row.name, color=curve.color, is_other=curve.color == OTHERS_COLOR)
+        for (row, _), curve in zip(drawn, curves, strict=True)
+    ]
+    # Markup: drawn from numbers alone, no text of the user's is in it.
+    return _Plots(
+        loss=Markup(draw_loss(curves, key)),
+        dice=Markup(draw_dice(curves, key)),
+        legend=legend,
+        left_out=len(rows) - len(drawn),
+    )
+
+
+def _history(row: Row) -> list[Any]:
+    try:
+        return list(read_history(row.folder))
+    except RunError as error:
+        logger.warning("%s", error)
+        return []
+
+
+def _detail(row: Row) -> _Detail:
+    cases = sorted(row.result.val_dice_by_case.items(), key=lambda case: (math.isnan(case[1]), case[1]))
+    return _Detail(
+        row=row,
+        picture=_picture(row.folder),
+        configuration=yaml.safe_dump(dict(row.result.config), sort_keys=False, allow_unicode=True).strip(),
+        cases=cases,
+    )
+
+
+def _picture(folder: Path) -> _Picture | None:
+    if (found := last_picture(folder)) is None:
+        return None
+    epoch, path = found
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        logger.warning("%s: cannot be read: %s", path, error.strerror)
+        return None
+    if not content.startswith(_PNG_SIGNATURE):
+        logger.warning("%s: not a PNG file", path)
+        return None
+    return _Picture(epoch=epoch, uri=f"data:image/png;base64,{base64.b64encode(content).decode()}")
+
+
+def _versions(leaderboard: Leaderboard) -> Mapping[str, str]:
+    found: dict[str, dict[str, None]] = {}
+    for group in leaderboard.groups:
+        for row in group.rows:
+            for package, version in row.result.versions.items():
+                found.setdefault(package, {})[version] = None
+    return {package: ", ".join(versions) for package, versions in sorted(found.items())}
+
+
+def _show_dice(value: float) -> str:
+    return ABSENT if math.isnan(value) else f"{value:.4f}"
