@@ -66,7 +66,7 @@ def _describe(error: ValidationError, cls: type) -> str:
     for item in error.errors():
         field = ".".join(str(part) for part in item["loc"]) or cls.__name__
         if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-            known = ", ".join(f.name for f in dataclasses.fields(cls))  # type: ignore[arg-type]
+            known = ", ".join(f.name for f in dataclasses.fields(cls))
             lines.append(f"unknown setting {field}; known: {known}")
         else:
             rule = item["msg"].replace("Input should be", "must be")

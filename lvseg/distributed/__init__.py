@@ -1,0 +1,1 @@
+"""The only room that imports Ray: conversion (Data), training (Train), sweeps (Tune)."""

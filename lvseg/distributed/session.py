@@ -1,0 +1,75 @@
+"""Getting a Ray cluster: the one this process was submitted to, or a private one on this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from lvseg.errors import ConfigError
+
+QUIET_ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "RAY_TRAIN_V2_ENABLED": "1"}
+ADDRESS_VARIABLE = "RAY_ADDRESS"
+
+
+@contextmanager
+def ray_session(min_cpus: int = 1, verbose: bool = False) -> Iterator[None]:
+    """Connect to Ray for the length of the block.
+
+    With ``RAY_ADDRESS`` set (``ray job submit`` sets it) that cluster is used; otherwise a
+    cluster of this machine's cores, at least ``min_cpus``, is started and ended.
+    A connection that is already there is used and left as it is.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    for key, value in QUIET_ENVIRONMENT.items():
+        os.environ.setdefault(key, value)
+    level = logging.INFO if verbose else logging.ERROR
+    if os.environ.get(ADDRESS_VARIABLE):
+        ray.init(address="auto", logging_level=level, log_to_driver=verbose)
+    else:
+        cpus = max(os.cpu_count() or 1, min_cpus)
+        ray.init(address="local", num_cpus=cpus, include_dashboard=False, logging_level=level, log_to_driver=verbose)
+    _quiet_libraries(verbose)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _quiet_libraries(verbose: bool) -> None:
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = verbose
+    if not verbose:
+        for name in ("ray.data", "ray.train", "ray.tune"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def is_private_cluster() -> bool:
+    """Whether the cluster was started by this process and cannot grow."""
+    return not os.environ.get(ADDRESS_VARIABLE)
+
+
+def require_gpus(wanted: int) -> None:
+    """Check that GPUs can be had; a cluster that may grow is asked later, by the placement itself.
+
+    Raises:
+        ConfigError: this machine has too few.
+    """
+    found = int(ray.cluster_resources().get("GPU", 0))
+    if is_private_cluster() and found < wanted:
+        raise ConfigError(f"gpu needs {wanted} GPU(s), one a worker; this machine has {found}")
+
+
+def cpus_for_each_worker(workers: int, gpu: bool) -> int:
+    """Cores for each worker when the nodes' cores are shared out evenly, at least one."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cores = [n["CPU"] for n in nodes if n.get("CPU", 0) >= 1 and (not gpu or n.get("GPU", 0) >= 1)]
+    if not cores:
+        return 1
+    workers_on_a_node = -(-workers // len(cores))
+    return max(1, int(min(cores)) // workers_on_a_node)

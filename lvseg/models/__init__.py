@@ -1,0 +1,46 @@
+"""Architectures: functional Keras 3 models from image to per-pixel logits.
+
+Every model takes (batch, rows, columns, 1) float32 images and gives
+(batch, rows, columns, 2) float32 logits for background and cavity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+
+from lvseg.errors import ConfigError
+from lvseg.models.fc import build_fc
+from lvseg.models.fcn import build_fcn
+from lvseg.models.unet import build_unet
+
+__all__ = ["BUILDERS", "build_model"]
+
+BUILDERS: dict[str, Callable[[tuple[int, int], str], keras.Model]] = {
+    "fc": build_fc,
+    "fcn": build_fcn,
+    "unet": build_unet,
+}
+
+ROW_MULTIPLE = 16
+"""Every architecture halves the image four times, or must fill it exactly."""
+
+
+def build_model(name: str, shape: tuple[int, int], precision: str = "float32") -> keras.Model:
+    """Build a model with fresh weights.
+
+    Args:
+        name: One of ``BUILDERS``.
+        shape: (rows, columns) of the images.
+        precision: ``float32`` or ``bfloat16``, the layers' arithmetic; weights and logits are float32.
+
+    Raises:
+        ConfigError: an unknown name, or a shape that is not a multiple of 16.
+    """
+    if name not in BUILDERS:
+        raise ConfigError(f"model must be one of {', '.join(BUILDERS)}, got {name!r}")
+    if any(side % ROW_MULTIPLE for side in shape):
+        raise ConfigError(f"{name} needs images whose sides are multiples of {ROW_MULTIPLE}, got {shape[0]}x{shape[1]}")
+    policy = "mixed_bfloat16" if precision == "bfloat16" else "float32"
+    return BUILDERS[name](shape, policy)

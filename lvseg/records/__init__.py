@@ -1,0 +1,20 @@
+"""Record sets: labelled slices in Parquet or TFRecord files, with a manifest beside them."""
+
+from lvseg.records.codec import SCHEMA, SCHEMA_VERSION, slice_to_row, table_to_slices
+from lvseg.records.files import read_rows, write_rows
+from lvseg.records.manifest import MANIFEST_NAME, Manifest, RecordFile, Skip, SplitPart, read_manifest
+
+__all__ = [
+    "MANIFEST_NAME",
+    "SCHEMA",
+    "SCHEMA_VERSION",
+    "Manifest",
+    "RecordFile",
+    "Skip",
+    "SplitPart",
+    "read_manifest",
+    "read_rows",
+    "slice_to_row",
+    "table_to_slices",
+    "write_rows",
+]

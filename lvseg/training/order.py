@@ -1,0 +1,79 @@
+"""Which images each worker holds, and in which order it shows them.
+
+The training images are cut into ``batch_size`` lanes of neighbouring rows, equal to within one
+image. Every step takes one image of each lane, in an order drawn from (seed, epoch, lane). A worker
+holds whole lanes, so its images are one run of neighbouring rows, and the images of a step are
+the same whatever the number of workers. In the last step the shorter lanes have no image left:
+a place with weight 0 stands in, and every worker makes the same number of steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lvseg.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EpochOrder:
+    """One worker's part of an epoch's steps."""
+
+    rows: NDArray[np.int32]
+    """(steps, images of this worker in a step): rows counted from the worker's first."""
+    weights: NDArray[np.float32]
+    """Same shape: 1, or 0 where the lane has no image left."""
+    batch_images: NDArray[np.float32]
+    """(steps,): real images of the step over all workers."""
+
+
+def even_bounds(count: int, parts: int) -> NDArray[np.int64]:
+    """(parts + 1,) bounds that cut ``count`` rows into parts equal to within one, the longer first."""
+    sizes = np.full(parts, count // parts)
+    sizes[: count % parts] += 1
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+
+def training_rows(images: int, batch_size: int, workers: int, rank: int) -> range:
+    """Rows of the training images that a worker holds.
+
+    Raises:
+        ConfigError: there are fewer images than workers, or the batch cannot be shared out evenly.
+    """
+    if workers > images:
+        raise ConfigError(f"workers must be at most the number of training images, got {workers} and {images}")
+    if batch_size % workers:
+        raise ConfigError(f"batch_size must be divisible by workers, got {batch_size} and {workers}")
+    bounds = even_bounds(images, batch_size)
+    lanes = batch_size // workers
+    return range(int(bounds[rank * lanes]), int(bounds[(rank + 1) * lanes]))
+
+
+def validation_rows(images: int, workers: int, rank: int) -> range:
+    """Rows of the validation images that a worker scores; together every row once."""
+    bounds = even_bounds(images, workers)
+    return range(int(bounds[rank]), int(bounds[rank + 1]))
+
+
+def steps_per_epoch(images: int, batch_size: int) -> int:
+    """Steps that show every image once."""
+    return -(-images // batch_size)
+
+
+def epoch_order(images: int, batch_size: int, workers: int, rank: int, seed: int, epoch: int) -> EpochOrder:
+    """The order in which a worker shows its images in an epoch; every image exactly once."""
+    bounds = even_bounds(images, batch_size)
+    steps = steps_per_epoch(images, batch_size)
+    lanes = range(rank * batch_size // workers, (rank + 1) * batch_size // workers)
+    rows = np.zeros((steps, len(lanes)), np.int32)
+    weights = np.zeros((steps, len(lanes)), np.float32)
+    for place, lane in enumerate(lanes):
+        size = bounds[lane + 1] - bounds[lane]
+        order = np.random.default_rng([seed, epoch, lane]).permutation(size)
+        rows[:size, place] = order + bounds[lane] - bounds[lanes[0]]
+        weights[:size, place] = 1
+    lane_sizes = np.diff(bounds)
+    batch_images = (lane_sizes[None, :] > np.arange(steps)[:, None]).sum(axis=1).astype(np.float32)
+    return EpochOrder(rows=rows, weights=weights, batch_images=batch_images)

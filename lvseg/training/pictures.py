@@ -1,0 +1,65 @@
+"""Pictures of image, label and prediction side by side."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+PANEL_PX = 192
+_LABEL_BGR = (80, 200, 80)
+_PREDICTION_BGR = (60, 120, 250)
+_FILL = 0.35
+_WINDOW = (1.0, 99.5)
+"""Percentiles of the image that are shown as black and white."""
+
+
+def comparison_grid(
+    images: NDArray[np.integer], masks: NDArray[np.uint8], predictions: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """One row an image: the image, the label on it, the prediction on it with the label's outline.
+
+    Args:
+        images: (n, rows, columns) stored values.
+        masks: (n, rows, columns), 0 or 1.
+        predictions: Same shape, 0 or 1.
+
+    Returns:
+        (n · PANEL_PX, 3 · PANEL_PX, 3) RGB.
+    """
+    rows = [_row(*item) for item in zip(images, masks, predictions, strict=True)]
+    return cv2.cvtColor(np.vstack(rows), cv2.COLOR_BGR2RGB).astype(np.uint8)
+
+
+def encode_png(rgb: NDArray[np.uint8]) -> bytes:
+    """(rows, columns, 3) RGB → PNG bytes."""
+    return cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
+def _row(image: NDArray[np.integer], mask: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    plain = _panel(image)
+    label, predicted = _enlarge(mask), _enlarge(prediction)
+    shown = _outlined(_filled(plain, predicted, _PREDICTION_BGR), label, _LABEL_BGR)
+    return np.hstack([plain, _filled(plain, label, _LABEL_BGR), shown])
+
+
+def _panel(image: NDArray[np.integer]) -> NDArray[np.uint8]:
+    low, high = np.percentile(image, _WINDOW)
+    grey = np.clip((image.astype(np.float32) - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
+    grey = cv2.resize(grey, (PANEL_PX, PANEL_PX), interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR).astype(np.uint8)
+
+
+def _enlarge(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    resized = cv2.resize((mask > 0).astype(np.uint8), (PANEL_PX, PANEL_PX), interpolation=cv2.INTER_NEAREST)
+    return resized.astype(np.uint8)
+
+
+def _filled(panel: NDArray[np.uint8], mask: NDArray[np.uint8], colour: tuple[int, int, int]) -> NDArray[np.uint8]:
+    tinted = panel * (1 - _FILL) + np.array(colour) * _FILL
+    return np.where(mask[..., None] > 0, tinted, panel).astype(np.uint8)
+
+
+def _outlined(panel: NDArray[np.uint8], mask: NDArray[np.uint8], colour: tuple[int, int, int]) -> NDArray[np.uint8]:
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return np.asarray(cv2.drawContours(panel.copy(), contours, -1, colour, 1))
