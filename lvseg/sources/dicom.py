@@ -81,7 +81,7 @@ def _check_plain(header: pydicom.Dataset, path: Path) -> None:
         if header.get(keyword) is None:
             raise SourceError(f"{path}: DICOM file without {keyword}, cut short or not an image")
     if (photometric := header.get("PhotometricInterpretation")) != "MONOCHROME2":
-        raise SourceError(f"{path}: PhotometricInterpretation is {photometric}, expected MONOCHROME2")
+        raise SourceError(f"{path}: PhotometricInterpretation is {photometric!r}, expected MONOCHROME2")
     for keyword, expected in (
         ("SamplesPerPixel", 1.0),
         ("NumberOfFrames", 1.0),
@@ -111,12 +111,15 @@ def _place(header: pydicom.Dataset, path: Path) -> Place:
     phases = _number(header, "CardiacNumberOfImages", path)
     interval = _number(header, "NominalInterval", path)
     slice_index, phase_index = _slice_and_phase(number, phases, trigger_time, interval)
+    pixel_spacing = cast(Pair, _numbers(header, "PixelSpacing", 2, path))
+    if pixel_spacing and min(pixel_spacing) <= 0:
+        raise SourceError(f"{path}: PixelSpacing is {pixel_spacing}, expected mm above 0")
     return Place(
         instance_number=None if number is None else int(number),
         slice_index=slice_index,
         phase_index=phase_index,
         trigger_time_ms=trigger_time,
-        pixel_spacing=cast(Pair, _numbers(header, "PixelSpacing", 2, path)),
+        pixel_spacing=pixel_spacing,
         slice_thickness_mm=_number(header, "SliceThickness", path),
         spacing_between_slices_mm=_number(header, "SpacingBetweenSlices", path),
         image_position_patient=cast(Triple, _numbers(header, "ImagePositionPatient", 3, path)),

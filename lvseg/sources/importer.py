@@ -104,8 +104,8 @@ def _load_pair(item: PairItem) -> Slice:
     image_file, mask_file = _read(item.image), _read(item.mask)
     image, mask = parse_image(image_file, item.image), parse_mask(mask_file, item.mask)
     if mask.shape != image.shape:
-        sizes = f"{mask.shape[0]}×{mask.shape[1]}, but its image is {image.shape[0]}×{image.shape[1]}"
-        raise SourceError(f"{item.mask}: mask is {sizes} (rows×columns)")
+        sizes = f"{mask.shape[0]}x{mask.shape[1]}, but its image is {image.shape[0]}x{image.shape[1]}"
+        raise SourceError(f"{item.mask}: mask is {sizes} (rowsxcolumns)")
     return Slice(
         name=item.name,
         case_id=item.case_id,
