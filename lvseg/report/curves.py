@@ -13,7 +13,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from lvseg.results import EpochRow
 
@@ -72,7 +72,7 @@ def draw_loss(curves: Sequence[Curve], key: str) -> str:
         _draw_lines(axes, curves, "val_loss", "loss")
         losses = [row.val_loss for curve in curves for row in curve.rows if math.isfinite(row.val_loss)]
         if losses and min(losses) > 0 and max(losses) / min(losses) > _LOG_SCALE_FROM:
-            axes.set_yscale("log")
+            _use_log_scale(axes)
         return _to_svg(figure)
 
 
@@ -85,16 +85,25 @@ def draw_dice(curves: Sequence[Curve], key: str) -> str:
         return _to_svg(figure)
 
 
+def _use_log_scale(axes: Axes) -> None:
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
 def _figure() -> tuple[Figure, Axes]:
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.add_subplot()
     axes.grid(axis="y")
     axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     return figure, axes
 
 
 def _draw_lines(axes: Axes, curves: Sequence[Curve], validation: str, training: str) -> None:
+    last_epoch = max(row.epoch for curve in curves for row in curve.rows)
+    axes.set_xlim(0, last_epoch * 1.03)
     # The best run is drawn last, on top of the others.
     for order, curve in reversed(list(enumerate(curves))):
         epochs = [row.epoch for row in curve.rows]
