@@ -120,7 +120,7 @@ def _read_picture(data: bytes) -> NDArray[Any]:
             raise ValueError("expected one image, found several frames")
         if picture.mode not in COLOUR_MODES:
             return np.asarray(picture)
-        if any("16" in str(tile) for tile in picture.tile):  # Pillow would drop the lower 8 bits
+        if any("16" in str(tile.args) for tile in picture.tile):  # Pillow would drop the lower 8 bits
             raise ValueError("expected a grey image, found colour of 16 bits")
         return np.asarray(picture.convert("RGB"))
 

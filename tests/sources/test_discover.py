@@ -12,7 +12,7 @@ import pytest
 from lvseg.errors import SourceError
 from lvseg.sources import LinkedItem, PairItem, discover
 
-NUMBERS = "PH-2-IM-0001-0008 PH-2-IM-0001-0021 SC-HF-I-1-IM-0001-0008 SC-HF-I-1-IM-0001-0021".split()
+NUMBERS = ["PH-2-IM-0001-0008", "PH-2-IM-0001-0021", "SC-HF-I-1-IM-0001-0008", "SC-HF-I-1-IM-0001-0021"]
 
 
 def reasons(folder: Path, **options) -> dict[str, str]:

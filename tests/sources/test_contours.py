@@ -1,0 +1,53 @@
+"""Contour files that are read, and those that are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lvseg.errors import ContourError, SourceError
+from lvseg.sources.contours import contour_number, read_contour
+
+
+def test_points(tmp_path):
+    path = tmp_path / "contour.txt"
+    path.write_text("118.50 98.50\r\n119.00 98\n\n 120.5\t99.5 \n")
+    points = read_contour(path)
+    assert points.dtype == np.float64
+    np.testing.assert_array_equal(points, [[118.5, 98.5], [119, 98], [120.5, 99.5]])
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "at least three points, found 0"),
+        ("1 1\n2 2\n", "at least three points, found 2"),
+        ("1 1\n2 x\n3 1\n", "line 2: expected two numbers, found '2 x'"),
+        ("1 1\n2 2 2\n3 1\n", "line 2: expected two numbers"),
+        ("1 1\n2 nan\n3 1\n", "NaN"),
+        ("1 1\n2 inf\n3 1\n", "infinity"),
+        ("1 1\n2 2\n3 3\n", "enclose none"),
+        ("\0\1\n", "line 1: expected two numbers"),
+    ],
+)
+def test_refused(tmp_path, text, reason):
+    path = tmp_path / "contour.txt"
+    path.write_text(text)
+    with pytest.raises(ContourError) as caught:
+        read_contour(path)
+    assert str(path) in str(caught.value)
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(SourceError, match=r"contour\.txt: cannot be read"):
+        read_contour(tmp_path / "contour.txt")
+
+
+def test_number_in_the_name():
+    assert contour_number(Path("IM-0001-0048-icontour-manual.txt")) == 48
+    with pytest.raises(SourceError, match="expected a name like"):
+        contour_number(Path("IM-0001-0048-icontour-auto.txt"))

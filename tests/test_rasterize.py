@@ -1,0 +1,91 @@
+"""Masks of shapes whose area is known on paper."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lvseg.errors import ContourError
+from lvseg.rasterize import contour_area_px, rasterize
+
+SHAPE = (40, 50)
+
+
+def square(left: float, top: float, size: float) -> np.ndarray:
+    return np.array([(left, top), (left + size, top), (left + size, top + size), (left, top + size)], np.float64)
+
+
+def circle(x: float, y: float, radius: float) -> np.ndarray:
+    angle = np.linspace(0, 2 * np.pi, 400, endpoint=False)
+    return np.stack([x + radius * np.cos(angle), y + radius * np.sin(angle)], axis=1)
+
+
+def test_shift_from_one_based():
+    mask = rasterize(square(2.5, 4.5, 3), SHAPE, "centre")  # around the pixels 3 to 5, 5 to 7 of the file
+    expected = np.zeros(SHAPE, np.uint8)
+    expected[4:7, 2:5] = 1
+    np.testing.assert_array_equal(mask, expected)
+    assert mask.dtype == np.uint8
+
+
+def test_course_convention_is_not_shifted():
+    mask = rasterize(square(2.5, 4.5, 3), SHAPE, "course")
+    expected = np.zeros(SHAPE, np.uint8)
+    expected[4:8, 2:6] = 1  # corners 2 and 5, 4 and 7 after truncation, edges included
+    np.testing.assert_array_equal(mask, expected)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("start", [0, 2])
+def test_centres_on_an_edge_count_on_the_left_and_upper_side(reverse, start):
+    contour = np.roll(square(3, 5, 4), start, axis=0)
+    mask = rasterize(contour[::-1] if reverse else contour, SHAPE, "centre")
+    expected = np.zeros(SHAPE, np.uint8)
+    expected[4:8, 2:6] = 1
+    np.testing.assert_array_equal(mask, expected)
+    assert mask.sum() == contour_area_px(contour) == 16
+
+
+def test_neighbours_share_no_pixel_and_leave_no_gap():
+    left = np.array([(3, 3), (20, 4), (15, 20), (3, 20)], np.float64)
+    right = np.array([(20, 4), (30, 3), (30, 20), (15, 20)], np.float64)
+    both = np.array([(3, 3), (20, 4), (30, 3), (30, 20), (3, 20)], np.float64)
+    together = rasterize(left, SHAPE, "centre") + rasterize(right, SHAPE, "centre")
+    np.testing.assert_array_equal(together, rasterize(both, SHAPE, "centre"))
+
+
+@pytest.mark.parametrize("radius", [4.0, 9.3, 15.0])
+def test_area_of_circles(radius):
+    contour = circle(24.3, 20.8, radius)
+    assert contour_area_px(contour) == pytest.approx(np.pi * radius**2, rel=1e-3)
+    assert rasterize(contour, SHAPE, "centre").sum() == pytest.approx(np.pi * radius**2, rel=0.03)
+
+
+def test_area_has_no_bias_on_the_half_pixel_lattice():
+    rng = np.random.Generator(np.random.PCG64(0))
+    contours = [np.round(circle(*rng.uniform(18, 22, 2), rng.uniform(5, 15)) * 2) / 2 for _ in range(200)]
+    errors = [rasterize(c, SHAPE, "centre").sum() / contour_area_px(c) - 1 for c in contours]
+    assert abs(np.mean(errors)) < 0.003
+
+
+def test_the_whole_image():
+    contour = np.array([(0.5, 0.5), (50.5, 0.5), (50.5, 40.5), (0.5, 40.5)])
+    assert rasterize(contour, SHAPE, "centre").all()
+    assert rasterize(contour, SHAPE, "course").all()
+
+
+@pytest.mark.parametrize(
+    ("points", "reason"),
+    [
+        ([(1, 1), (5, 5)], "at least three points, found 2"),
+        ([(1, 1), (5, 5), (9, 9)], "enclose none"),
+        ([(1, 1), (5, np.nan), (9, 1)], "NaN"),
+        ([(1, 1), (51, 5), (9, 9)], r"1 of 3 points lie outside the image, first \(51, 5\)"),
+        ([(1, 1), (5, 0.4), (9, 41)], r"2 of 3 points lie outside the image, first \(5, 0.4\)"),
+        ([1, 2, 3], r"\(N, 2\)"),
+    ],
+)
+@pytest.mark.parametrize("labels", ["centre", "course"])
+def test_what_is_no_contour_on_the_image(points, reason, labels):
+    with pytest.raises(ContourError, match=reason):
+        rasterize(np.array(points, np.float64), SHAPE, labels)
