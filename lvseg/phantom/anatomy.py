@@ -26,9 +26,9 @@ _MIN_CAVITY_RADIUS_MM = 5.0
 _HARMONICS = np.arange(2, 6)
 
 _RANGES: dict[Group, dict[str, tuple[float, float]]] = {
-    "N": {"cavity_radius": (23.0, 27.0), "wall": (7.5, 9.5), "ejection": (0.50, 0.60)},
-    "HYP": {"cavity_radius": (20.5, 24.0), "wall": (13.0, 18.0), "ejection": (0.52, 0.66)},
-    "HF": {"cavity_radius": (30.0, 35.0), "wall": (6.5, 8.5), "ejection": (0.15, 0.35)},
+    "N": {"cavity_radius": (23.0, 27.0), "wall": (7.5, 9.5), "ejection": (0.46, 0.57)},
+    "HYP": {"cavity_radius": (20.5, 24.0), "wall": (13.0, 18.0), "ejection": (0.48, 0.62)},
+    "HF": {"cavity_radius": (30.0, 35.0), "wall": (6.5, 8.5), "ejection": (0.12, 0.31)},
 }
 """Normal, hypertrophic, dilated and failing: ED cavity radius mm, ED wall mm, fraction of the area ejected."""
 
@@ -150,9 +150,9 @@ def draw_anatomy(number: int, seed: int, slices: int) -> Anatomy:
         heart_rate=int(rng.integers(55, 90)),
         peak=rng.uniform(950, 2600),
         noise=rng.uniform(0.035, 0.075),
-        shape_ed=rng.normal(0, 0.05, (4, 2)) / _HARMONICS[:, None],
-        shape_es=rng.normal(0, 0.07, (4, 2)) / _HARMONICS[:, None],
-        trabeculae=np.stack([rng.uniform(0.02, 0.07, 3), rng.uniform(0, 2 * np.pi, 3)], axis=1),
+        shape_ed=rng.normal(0, 0.12, (4, 2)) / _HARMONICS[:, None] ** 2,
+        shape_es=rng.normal(0, 0.18, (4, 2)) / _HARMONICS[:, None] ** 2,
+        trabeculae=np.stack([rng.uniform(0.02, 0.1, 3), rng.uniform(0, 2 * np.pi, 3)], axis=1),
         breath_holds_mm=rng.normal(0, 0.8, (slices, 2)),
     )
 
@@ -187,7 +187,7 @@ def section(anatomy: Anatomy, slice_index: int, time: float) -> Section:
     has_cavity = z_from_valve > 0 and square > _MIN_CAVITY_RADIUS_MM**2
     endocardium = np.sqrt(square) * border if has_cavity else None
     epicardium = _epicardium(a, square_ed, square, systole, border) if z_from_valve > 0 else None
-    papillaries = _papillaries(a, np.sqrt(square), systole, z, centre) if has_cavity else ()
+    papillaries = _papillaries(a, np.sqrt(square) * border, systole, z, centre) if has_cavity else ()
     return Section(
         centre_mm=centre,
         z_mm=z_from_valve,
@@ -216,9 +216,9 @@ def _epicardium(a: Anatomy, square_ed: float, square: float, systole: float, bor
     return np.asarray(np.sqrt(outer) * (1 + 0.4 * (border - 1)))
 
 
-def _papillaries(a: Anatomy, radius: float, systole: float, z: float, centre: Floats) -> tuple[Floats, ...]:
+def _papillaries(a: Anatomy, border_mm: Floats, systole: float, z: float, centre: Floats) -> tuple[Floats, ...]:
     """Two muscles in the middle third, anterolateral and posteromedial."""
-    height = z / a.cavity_length_mm
+    height, radius = z / a.cavity_length_mm, float(border_mm.mean())
     if not 0.28 < height < 0.72 or radius < 2 * _MIN_CAVITY_RADIUS_MM:
         return ()
     size = min(0.16 * a.cavity_radius_mm, 0.25 * radius) * np.sin(np.pi * (height - 0.16) / 0.7)
@@ -226,7 +226,8 @@ def _papillaries(a: Anatomy, radius: float, systole: float, z: float, centre: Fl
     for angle, stretch in ((-0.85, 1.3), (1.95, 1.15)):
         angle += a.rotation_rad + 0.15 * systole
         along, across = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
-        middle = centre + along * (0.93 * radius - 1.25 * size)
+        reach = np.interp(angle % (2 * np.pi), THETA, border_mm)
+        middle = centre + along * (0.93 * reach - 1.25 * size)
         ellipse = np.outer(np.cos(THETA), along) + np.outer(np.sin(THETA) * stretch, across)
         outlines.append(middle + size * ellipse)
     return tuple(outlines)

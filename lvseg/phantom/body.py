@@ -30,7 +30,7 @@ def chest_distance(canvas: Canvas, anatomy: Anatomy, section: Section) -> Image:
     cos, sin = np.float32(np.cos(anatomy.chest_angle_rad)), np.float32(np.sin(anatomy.chest_angle_rad))
     x, y = canvas.x - np.float32(anatomy.centre_mm[0]), canvas.y - np.float32(anatomy.centre_mm[1])
     outward, along = x * cos + y * sin, y * cos - x * sin
-    height = 66 + 0.7 * anatomy.cavity_radius_mm + anatomy.fat_mm - 0.4 * section.z_mm
+    height = 54 + 0.7 * anatomy.cavity_radius_mm + anatomy.fat_mm - 0.4 * section.z_mm
     bend = np.sqrt(along**2 + np.float32(_CHEST_CURVATURE_MM**2)) - np.float32(_CHEST_CURVATURE_MM)
     wave = 4 * np.sin(along / 31 + anatomy.number)
     return np.asarray(outward - np.float32(height) + 0.6 * bend + wave, np.float32)
@@ -52,6 +52,7 @@ def paint_body(canvas: Canvas, anatomy: Anatomy, section: Section, chest_mm: Ima
     _paint_abdomen(canvas, anatomy, section, rng)
     _paint_spine_and_aorta(canvas, anatomy, rng)
     _paint_back(canvas, anatomy, rng)
+    _paint_heart_fat(canvas, anatomy, section, rng)
     _paint_chest_wall(canvas, anatomy, chest_mm, rng)
     canvas.image *= 1 + np.float32(0.1) * texture(canvas, rng, 7.0)
 
@@ -66,15 +67,15 @@ def _paint_abdomen(canvas: Canvas, a: Anatomy, section: Section, rng: np.random.
     """Below the diaphragm: liver on the image's left, stomach and spleen on its right, fat between them."""
     x0, y0 = section.centre_mm
     outer = a.cavity_radius_mm + a.wall_mm if section.epicardium_mm is None else section.epicardium_mm.max()
-    top = y0 + 0.45 * (a.cavity_radius_mm + a.wall_mm) + 0.55 * outer + rng.uniform(2, 6)
+    top = y0 + 0.45 * (a.cavity_radius_mm + a.wall_mm) + 0.55 * outer + rng.uniform(0, 4)
     slope = rng.uniform(-0.15, 0.2)
     dome = np.float32(top) + np.float32(slope) * (canvas.x - x0) + (canvas.x - np.float32(x0 - 15)) ** 2 / 420
     below = dome - canvas.y
     fat = 0.8 + 0.3 * texture(canvas, rng, 5.0)
     canvas.paint(below, fat)
     inside = canvas.coverage(below + 2)
-    vessels = np.abs(texture(canvas, rng, 3.5)) < 0.07
-    liver = LIVER * (1 + 0.6 * gaussian_filter(vessels.astype(np.float32), 0.8))
+    vessels = texture(canvas, rng, 3.0) > 1.9
+    liver = LIVER * (1 + 0.9 * gaussian_filter(vessels.astype(np.float32), 0.8))
     canvas.paint(canvas.ellipse((x0 - 75, top + 92), (105, 90), rng.uniform(-0.3, 0.3)), liver, inside)
     stomach = (x0 + rng.uniform(38, 60), top + rng.uniform(40, 62))
     size = (rng.uniform(24, 38), rng.uniform(16, 26))
@@ -92,6 +93,16 @@ def _paint_bowel(canvas: Canvas, top_mm: tuple[float, float], inside: Image, rng
         radius = rng.uniform(9, 17)
         canvas.paint(canvas.ellipse(centre, (radius, radius * rng.uniform(0.6, 1))), 0.3, inside)
         canvas.paint(canvas.ellipse(centre, (radius - 4, radius * 0.5)), rng.uniform(0.05, 0.9), inside)
+
+
+def _paint_heart_fat(canvas: Canvas, a: Anatomy, section: Section, rng: np.random.Generator) -> None:
+    """Fat between the heart, the chest wall and the diaphragm."""
+    x, y = section.centre_mm
+    angle = a.chest_angle_rad - rng.uniform(0.5, 1.1)
+    away = a.cavity_radius_mm + rng.uniform(4, 12)
+    centre = (x + away * np.cos(angle), y + away * np.sin(angle))
+    edge = canvas.ellipse(centre, (rng.uniform(22, 36), rng.uniform(14, 22)), a.chest_angle_rad + np.pi / 2)
+    canvas.paint(edge + 3 * texture(canvas, rng, 6.0), 0.75 + 0.15 * texture(canvas, rng, 4.0))
 
 
 def _paint_spine_and_aorta(canvas: Canvas, a: Anatomy, rng: np.random.Generator) -> None:

