@@ -50,6 +50,12 @@ def test_the_order_of_the_input_does_not_matter(method):
     assert list(splits) == sorted(splits)
 
 
+def test_the_draw_is_the_same_in_every_process():
+    items = items_of(OFFICIAL_PARTS["training"])
+    splits = assign_splits(items, "patient", 0.2, 1234)
+    assert {case_id for name, case_id in items if splits[name] == "val"} == {"SC-HF-I-1", "SC-HYP-1", "SC-N-2"}
+
+
 @pytest.mark.parametrize("method", ["patient", "image"])
 def test_the_seed_decides(method):
     items = items_of(OFFICIAL_PARTS["training"])

@@ -107,10 +107,10 @@ def test_nothing_of_the_person(linked_item):
 
 
 def test_pydicom_stays_quiet(linked_item, dicom, caplog):
-    odd = {"StudyInstanceUID": "1.2.003", "TriggerTime": "280.000000000000000001"}
+    odd = {"StudyInstanceUID": "1.2.003", "instance_number": "0000000000000048"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        dicom(linked_item.dicom, 48, **odd)
+        dicom(linked_item.dicom, **odd)
     caplog.clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
