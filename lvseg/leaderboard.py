@@ -21,7 +21,6 @@ from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from lvseg.errors import ConfigError, RunError
 from lvseg.results import RunResult, find_results
@@ -248,7 +247,7 @@ def _table(group: Group, width: int) -> Table:
         justify: Literal["right", "left"] = "right" if column.is_number else "left"
         table.add_column(column.title, justify=justify, width=widths[column.key], no_wrap=True, overflow="ellipsis")
     for row in group.rows:
-        table.add_row(*(Text(_printable(row.text(column))) for column in columns))
+        table.add_row(*(_printable(row.text(column)) for column in columns))
     return table
 
 
