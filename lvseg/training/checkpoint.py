@@ -10,17 +10,17 @@ import keras
 import numpy as np
 
 from lvseg.errors import RunError
+from lvseg.training.state import CHECKPOINT_WEIGHTS
 
-WEIGHTS_NAME = "model.weights.h5"
 _OPTIMIZER_NAME = "optimizer.npz"
 _STATE_NAME = "state.json"
 
 
 def save_checkpoint(folder: Path, model: keras.Model, optimizer: keras.Optimizer, state: dict[str, Any]) -> None:
     """Write the full state into an empty folder; ``state`` is any JSON value."""
-    model.save_weights(folder / WEIGHTS_NAME)
-    values = {f"{index:04d}": np.asarray(v) for index, v in enumerate(optimizer.variables)}
-    np.savez(folder / _OPTIMIZER_NAME, **values)
+    model.save_weights(folder / CHECKPOINT_WEIGHTS)
+    values = {f"{index:04d}": keras.ops.convert_to_numpy(v) for index, v in enumerate(optimizer.variables)}
+    np.savez(folder / _OPTIMIZER_NAME, allow_pickle=False, **values)
     (folder / _STATE_NAME).write_text(json.dumps(state), encoding="utf-8")
 
 
@@ -31,7 +31,7 @@ def load_checkpoint(folder: Path, model: keras.Model, optimizer: keras.Optimizer
         RunError: the checkpoint is damaged or of another model.
     """
     try:
-        load_weights(folder / WEIGHTS_NAME, model)
+        load_weights(folder / CHECKPOINT_WEIGHTS, model)
         with np.load(folder / _OPTIMIZER_NAME, allow_pickle=False) as file:
             for name, variable in zip(sorted(file.files), optimizer.variables, strict=True):
                 variable.assign(file[name])

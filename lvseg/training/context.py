@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,14 +57,19 @@ class RunContext(Protocol):
 
 
 class LocalContext:
-    """No Ray, one worker: the checkpoint is kept in a folder, the metrics in a list."""
+    """No Ray, one worker: the last and the best checkpoint are kept in a folder, the metrics in a list."""
 
     rank = 0
     world_size = 1
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder or Path(tempfile.mkdtemp(prefix="lvseg-"))
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self.reports: list[dict[str, Any]] = []
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """Where the best checkpoint is kept."""
+        return self._folder / "best"
 
     @contextmanager
     def latest_checkpoint(self) -> Iterator[Path | None]:
@@ -74,8 +79,6 @@ class LocalContext:
 
     def report(self, metrics: Mapping[str, Any], checkpoint: Path | None) -> None:
         """Keep the metrics, and copy the checkpoint; the best one is kept beside the last."""
-        import shutil
-
         self.reports.append(dict(metrics))
         if checkpoint is None:
             return

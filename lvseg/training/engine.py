@@ -63,7 +63,7 @@ class Engine:
             self.optimizer.build(self.model.trainable_variables)
         self._train_steps = tf.function(self._train_steps_eager)
         self._score_batch = tf.function(self._score_batch_eager)
-        self._sum = tf.function(lambda x: strategy.run(_all_reduce_sum, args=(x,)))
+        self._sum = tf.function(self._sum_eager)
 
     def place(self, images: Images) -> tuple[tf.Tensor, tf.Tensor]:
         """Copy images and masks to TensorFlow, in host memory."""
@@ -122,9 +122,9 @@ class Engine:
         labels = tf.cast(tf.gather(masks, rows), tf.int32)
         return image_counts(self.model(standardise(tf.gather(images, rows)), training=False), labels)
 
-    def learning_rate(self) -> float:
-        """Of the last step made."""
-        return float(self.schedule(max(int(self.optimizer.iterations) - 1, 0)))
+    def learning_rate(self, step: int) -> float:
+        """Of a step, counted from 0 over the whole run."""
+        return float(self.schedule(step))
 
     def predict(self, images: NDArray[np.integer]) -> NDArray[np.uint8]:
         """(n, rows, columns) images → masks of the same shape, 1 where cavity is the likelier class."""
@@ -135,7 +135,5 @@ class Engine:
         """Element-wise sum of every worker's array; all workers must call it with the same shape."""
         return np.asarray(self._sum(tf.constant(values, tf.float64)))
 
-
-def _all_reduce_sum(values: tf.Tensor) -> tf.Tensor:
-    context = tf.distribute.get_replica_context()
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+    def _sum_eager(self, values: tf.Tensor) -> tf.Tensor:
+        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, self.strategy.run(tf.identity, args=(values,)), axis=None)

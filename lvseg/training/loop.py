@@ -7,9 +7,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -23,40 +21,8 @@ from lvseg.training.checkpoint import load_checkpoint, save_checkpoint
 from lvseg.training.context import RunContext, Shard
 from lvseg.training.engine import Engine
 from lvseg.training.monitor import Monitor
-from lvseg.training.order import EpochOrder, epoch_order, validation_rows
-
-
-@dataclass(kw_only=True, slots=True)
-class RunState:
-    """Where a run stands; saved in every checkpoint as JSON."""
-
-    epoch: int = 0
-    """Epochs that are done."""
-    best_epoch: int = 0
-    """Epoch of the best validation Dice, counted from 1; 0: none yet."""
-    best_val_dice: float = -1.0
-    """That Dice; −1: none yet."""
-    best_undefined: int = 0
-    """Validation images without Dice at that epoch: label and prediction empty."""
-    best_by_case: dict[str, float] = field(default_factory=dict)
-    """Mean Dice by case at that epoch."""
-    history: list[dict[str, Any]] = field(default_factory=list)
-    """Rows of ``EpochRow``."""
-
-    def rows(self) -> list[EpochRow]:
-        return [EpochRow(**row) for row in self.history]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
-    """What the loop hands back."""
-
-    state: RunState
-    """After the last epoch."""
-    parameters: int
-    """Number of weights."""
-    error: str | None = None
-    """Why the run cannot go on, where it cannot: the same again on every try."""
+from lvseg.training.order import EpochOrder, epoch_order, steps_per_epoch, validation_rows
+from lvseg.training.state import Outcome, RunState
 
 
 def configure_threads(threads: int) -> None:
@@ -125,7 +91,7 @@ class _EpochTrainer:
         val_loss, val_accuracy, _ = self._means(validated.sum(axis=0), len(validated))
         row = EpochRow(
             epoch=epoch,
-            learning_rate=self.engine.learning_rate(),
+            learning_rate=self.engine.learning_rate(epoch * steps_per_epoch(self.shard.train_images, self.config.batch_size) - 1),
             loss=loss,
             accuracy=accuracy,
             dice=dice,

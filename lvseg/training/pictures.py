@@ -28,12 +28,12 @@ def comparison_grid(
         (n · PANEL_PX, 3 · PANEL_PX, 3) RGB.
     """
     rows = [_row(*item) for item in zip(images, masks, predictions, strict=True)]
-    return cv2.cvtColor(np.vstack(rows), cv2.COLOR_BGR2RGB).astype(np.uint8)
+    return np.asarray(cv2.cvtColor(np.vstack(rows), cv2.COLOR_BGR2RGB))
 
 
 def encode_png(rgb: NDArray[np.uint8]) -> bytes:
     """(rows, columns, 3) RGB → PNG bytes."""
-    return cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1].tobytes()
+    return bytes(cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1].tobytes())
 
 
 def _row(image: NDArray[np.integer], mask: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -47,7 +47,7 @@ def _panel(image: NDArray[np.integer]) -> NDArray[np.uint8]:
     low, high = np.percentile(image, _WINDOW)
     grey = np.clip((image.astype(np.float32) - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
     grey = cv2.resize(grey, (PANEL_PX, PANEL_PX), interpolation=cv2.INTER_AREA)
-    return cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR).astype(np.uint8)
+    return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR))
 
 
 def _enlarge(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:

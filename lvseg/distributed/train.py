@@ -1,0 +1,186 @@
+"""One run on Ray Train: a group of workers under MultiWorkerMirroredStrategy."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray.train
+from ray.train.v2.api.exceptions import TrainingFailedError
+
+from lvseg.distributed.ingest import RowsOfEachWorker, collect_shard, read_shards, split_facts
+from lvseg.distributed.session import QUIET_ENVIRONMENT, cpus_for_each_worker, require_gpus
+from lvseg.errors import ConfigError, TrainingError
+from lvseg.results import RunResult
+from lvseg.run_folder import CHECKPOINTS_NAME, Run, fail_run, finish_run, open_run
+from lvseg.training.state import Outcome
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+COLLECTIVE_TIMEOUT_S = 600
+"""A worker that hears nothing from the others for so long gives up, and the group is restarted."""
+START_ATTEMPTS = 60
+"""How often Ray tries to place and start the workers, a minute each, before the run fails."""
+
+
+class TrainContext:
+    """The loop's ``RunContext`` inside a Ray Train worker."""
+
+    def __init__(self) -> None:
+        context = ray.train.get_context()
+        self.rank: int = context.get_world_rank()
+        self.world_size: int = context.get_world_size()
+
+    @contextmanager
+    def latest_checkpoint(self) -> Iterator[Path | None]:
+        """The last registered checkpoint."""
+        checkpoint = ray.train.get_checkpoint()
+        if checkpoint is None:
+            yield None
+        else:
+            with checkpoint.as_directory() as folder:
+                yield Path(folder)
+
+    def report(self, metrics: Mapping[str, Any], checkpoint: Path | None) -> None:
+        """Report to the controller. The name holds the time: a checkpoint lost in a crash is never overwritten."""
+        kept = ray.train.Checkpoint.from_directory(checkpoint) if checkpoint else None
+        name = f"epoch-{metrics['epoch']:05d}-{time.time_ns()}"
+        ray.train.report(dict(metrics), checkpoint=kept, checkpoint_dir_name=name)
+
+
+def run_training(run: Run, callbacks: list[Any] | None = None) -> RunResult:
+    """Train a run to its end, or on from its last checkpoint; needs a Ray session.
+
+    Args:
+        run: Folder, settings and records.
+        callbacks: Ray Train callbacks, such as a sweep's.
+
+    Raises:
+        ConfigError: the workers cannot be had, or do not fit the data.
+        RunError: the run's name belongs to another run.
+        TrainingError: the training failed; the run's ``result.json`` says so too.
+    """
+    check_fits(run)
+    open_run(run)
+    try:
+        result = _fit(run, callbacks or [])
+    except TrainingFailedError as error:
+        message = one_line(error)
+        fail_run(run, message)
+        raise TrainingError(f"run {run.name} failed: {message}") from None
+    if result.return_value is None:
+        fail_run(run, "the workers ended without a result")
+        raise TrainingError(f"run {run.name} failed: the workers ended without a result")
+    outcome = Outcome(**result.return_value)
+    best = next((c for c, metrics in result.best_checkpoints or [] if metrics["epoch"] == outcome.state.best_epoch), None)
+    if best is None:
+        finished = finish_run(run, outcome, None)
+    else:
+        with best.as_directory() as folder:
+            finished = finish_run(run, outcome, Path(folder))
+    if outcome.error:
+        raise TrainingError(f"run {run.name} failed: {outcome.error}")
+    return finished
+
+
+def check_fits(run: Run) -> None:
+    """Refuse before anything starts what cannot work.
+
+    Raises:
+        ConfigError: more workers than images, no GPUs, or a size that the model cannot take.
+        RecordsError: an empty part, or images of several sizes.
+    """
+    from lvseg.training.order import training_rows
+
+    shape = run.manifest.image_shape(run.records)
+    run.manifest.part("val", run.records)
+    training_rows(run.manifest.part("train", run.records).images, run.config.batch_size, run.config.workers, 0)
+    if any(side % 16 for side in shape):
+        raise ConfigError(f"models need images whose sides are multiples of 16, {run.records} has {shape[0]}x{shape[1]}")
+    if run.config.gpu:
+        require_gpus(run.config.workers)
+
+
+def _fit(run: Run, callbacks: list[Any]) -> ray.train.Result:
+    from ray.train.tensorflow import TensorflowTrainer  # imports TensorFlow, which takes seconds
+
+    config = run.config
+    shards = read_shards(run.records, run.manifest, config.batch_size, config.workers)
+    cpus = config.cpus_per_worker or cpus_for_each_worker(config.workers, config.gpu)
+    loop_config = {
+        "config": config,
+        "shape": run.manifest.image_shape(run.records),
+        "folder": str(run.folder.resolve()),
+        "facts": split_facts(run.records, run.manifest),
+        "threads": cpus,
+    }
+    trainer = TensorflowTrainer(
+        train_worker,
+        train_loop_config=loop_config,
+        # Only the names matter here: which rows go where is decided by RowsOfEachWorker.
+        datasets={name: parts[0] for name, parts in shards.items()},
+        dataset_config=RowsOfEachWorker(shards),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=config.workers,
+            use_gpu=config.gpu,
+            resources_per_worker={"CPU": cpus, **({"GPU": 1} if config.gpu else {})},
+        ),
+        run_config=ray.train.RunConfig(
+            storage_path=str(run.folder.resolve()),
+            name=CHECKPOINTS_NAME,
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1, checkpoint_score_attribute="best_mark"),
+            failure_config=ray.train.FailureConfig(
+                max_failures=config.max_failures, controller_failure_limit=START_ATTEMPTS
+            ),
+            callbacks=callbacks,
+            worker_runtime_env={"env_vars": QUIET_ENVIRONMENT},
+        ),
+    )
+    return trainer.fit()
+
+
+def train_worker(loop_config: dict[str, Any]) -> dict[str, Any] | None:
+    """What each worker does; rank 0 gives back the fields of ``Outcome``."""
+    os.environ.update(QUIET_ENVIRONMENT)
+    from lvseg.training.loop import configure_threads, train
+    from lvseg.training.monitor import FolderMonitor, Monitor
+
+    config, shape = loop_config["config"], loop_config["shape"]
+    configure_threads(loop_config["threads"])
+    strategy = _strategy()
+    context = TrainContext()
+    chief = context.rank == 0
+    monitor = FolderMonitor(Path(loop_config["folder"]), config.epochs, config.picture_every) if chief else Monitor()
+    outcome = train(
+        config,
+        shape,
+        lambda: collect_shard(_batches("train"), _batches("val"), shape, loop_config["facts"]),
+        context,
+        monitor,
+        strategy,
+    )
+    return {name: getattr(outcome, name) for name in Outcome.__dataclass_fields__} if chief else None
+
+
+def _strategy() -> tf.distribute.Strategy:
+    import tensorflow as tf
+
+    options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=COLLECTIVE_TIMEOUT_S)
+    return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+
+
+def _batches(name: str) -> Any:
+    return ray.train.get_dataset_shard(name).iter_batches(batch_size=None, batch_format="pyarrow")
+
+
+def one_line(error: BaseException) -> str:
+    """The last line of the first worker's error, or of the error itself."""
+    failures = getattr(error, "worker_failures", None) or {}
+    first = next(iter(failures.values()), error)
+    lines = [line.strip() for line in str(first).splitlines() if line.strip()]
+    return lines[-1] if lines else type(first).__name__

@@ -1,0 +1,182 @@
+"""A run's own folder: claimed before the run, filled by it, closed with its result."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+import shlex
+import shutil
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lvseg import __version__
+from lvseg.config import EXECUTION_FIELDS, TrainConfig, read_yaml
+from lvseg.errors import RunError
+from lvseg.records import Manifest
+from lvseg.results import RESULT_FILE, EpochRow, RunResult, write_text_atomically
+from lvseg.training.state import CHECKPOINT_WEIGHTS, Outcome
+
+CONFIG_NAME = "config.yaml"
+ORIGIN_NAME = "run.json"
+WEIGHTS_NAME = "best.weights.h5"
+CHECKPOINTS_NAME = "checkpoints"
+
+_NAMED_PACKAGES = ("tensorflow", "keras", "ray", "numpy", "pyarrow", "pydicom")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """A run and its folder."""
+
+    folder: Path
+    """``RUNS/NAME``, or ``RUNS/SWEEP/TRIAL``; on storage that every worker sees."""
+    config: TrainConfig
+    """What it trains."""
+    records: Path
+    """The record set."""
+    manifest: Manifest
+    """Its facts."""
+    sweep: str | None = None
+    """The sweep it belongs to."""
+
+    @property
+    def name(self) -> str:
+        """Name of the run."""
+        return self.folder.name
+
+    def command(self) -> str:
+        """The shell command that makes this run again."""
+        return f"lvseg train {shlex.quote(str(self.records))} {' '.join(changed_flags(self.config))}".rstrip()
+
+
+def default_name(model: str) -> str:
+    """A name for a run that was given none: model and UTC time."""
+    return f"{model}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+
+
+def changed_flags(config: TrainConfig) -> Iterable[str]:
+    """The settings that differ from the defaults, as command-line flags; the model always."""
+    yield f"--model {config.model}"
+    for field in dataclasses.fields(TrainConfig):
+        value = getattr(config, field.name)
+        if field.name == "model" or value == field.default:
+            continue
+        flag = field.name.replace("_", "-")
+        if isinstance(value, bool):
+            yield f"--{flag}" if value else f"--no-{flag}"
+        else:
+            yield f"--{flag} {shlex.quote(str(value))}"
+
+
+def open_run(run: Run) -> None:
+    """Claim the folder: write the configuration, or check that the one there is the same.
+
+    Raises:
+        RunError: the name is taken by a run with another configuration or other records, or
+            the folder cannot be written.
+    """
+    origin = {"records": str(run.records), "records_sha256": run.manifest.records_sha256, "lvseg": __version__}
+    try:
+        if (run.folder / ORIGIN_NAME).exists():
+            _require_same(run)
+        elif run.folder.exists() and any(run.folder.iterdir()):
+            raise RunError(f"{run.folder}: holds other files, not a run; choose another name")
+        settings = yaml.safe_dump(dataclasses.asdict(run.config), sort_keys=False)
+        write_text_atomically(run.folder / CONFIG_NAME, settings)
+        write_text_atomically(run.folder / ORIGIN_NAME, json.dumps(origin, indent=2) + "\n")
+        if (run.folder / RESULT_FILE).exists() and _failed(run.folder):
+            (run.folder / RESULT_FILE).unlink()
+    except OSError as error:
+        raise RunError(f"{run.folder}: cannot be written: {error.strerror}") from None
+
+
+def _failed(folder: Path) -> bool:
+    return bool(json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))["status"] == "failed")
+
+
+def _require_same(run: Run) -> None:
+    origin = json.loads((run.folder / ORIGIN_NAME).read_text(encoding="utf-8"))
+    if origin["records_sha256"] != run.manifest.records_sha256:
+        raise RunError(f"run {run.name} was trained on other records ({origin['records']}); choose another name")
+    before = read_yaml(run.folder / CONFIG_NAME)
+    now = dataclasses.asdict(run.config)
+    differing = [f"{key} {before.get(key)} → {now[key]}" for key in now if before.get(key) != now[key]]
+    differing = [text for text in differing if text.split()[0] not in EXECUTION_FIELDS]
+    if differing:
+        raise RunError(f"run name {run.name} is taken by another configuration ({', '.join(differing)})")
+
+
+def finish_run(run: Run, outcome: Outcome, best_checkpoint: Path | None) -> RunResult:
+    """Keep the best weights and write ``result.json``, of a finished or of a failed run."""
+    if best_checkpoint is not None and outcome.error is None:
+        aside = run.folder / f".{WEIGHTS_NAME}.partial"
+        shutil.copyfile(best_checkpoint / CHECKPOINT_WEIGHTS, aside)
+        aside.replace(run.folder / WEIGHTS_NAME)
+    result = _result(run, outcome)
+    result.write(run.folder)
+    return result
+
+
+def fail_run(run: Run, error: str) -> RunResult:
+    """Write the ``result.json`` of a run that ended before it had anything to tell."""
+    result = dataclasses.replace(_blank(run), status="failed", error=error)
+    result.write(run.folder)
+    return result
+
+
+def _result(run: Run, outcome: Outcome) -> RunResult:
+    rows = outcome.state.rows()
+    best = rows[outcome.state.best_epoch - 1] if outcome.state.best_epoch else None
+    return dataclasses.replace(
+        _blank(run),
+        status="failed" if outcome.error else "finished",
+        error=outcome.error,
+        parameters=outcome.parameters,
+        val_dice=best.val_dice if best else float("nan"),
+        val_dice_pooled=best.val_dice_pooled if best else float("nan"),
+        val_dice_undefined=outcome.state.best_undefined,
+        val_dice_by_case=outcome.state.best_by_case,
+        best_epoch=best.epoch if best else None,
+        epochs=len(rows),
+        seconds=sum(row.seconds for row in rows),
+        images_per_second=typical_speed(rows),
+    )
+
+
+def typical_speed(rows: list[EpochRow]) -> float:
+    """Median training images/s; the first epoch, which compiles, counts only if there is no other."""
+    speeds = [row.images_per_second for row in rows]
+    return statistics.median(speeds[1:] or speeds) if speeds else float("nan")
+
+
+def _blank(run: Run) -> RunResult:
+    return RunResult(
+        name=run.name,
+        sweep=run.sweep,
+        status="finished",
+        model=run.config.model,
+        workers=run.config.workers,
+        train_images=run.manifest.splits["train"].images,
+        val_images=run.manifest.splits["val"].images,
+        labels=run.manifest.labels,
+        split=run.manifest.split,
+        records_sha256=run.manifest.records_sha256,
+        config=dataclasses.asdict(run.config),
+        command=run.command(),
+        versions=versions(),
+        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of lvseg, Python and the packages that a result depends on."""
+    found: dict[str, Any] = {"lvseg": __version__, "python": platform.python_version()}
+    return found | {name: metadata.version(name) for name in _NAMED_PACKAGES}
