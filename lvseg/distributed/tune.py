@@ -1,0 +1,237 @@
+"""A sweep on Ray Tune: many runs over a search space, as many at a time as the cluster holds.
+
+A trial of one worker runs the training loop in the trial's own process. A trial of several workers
+is a Ray Train run inside the trial. Both give the same numbers and leave the same run folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+
+from lvseg.config import SplitName, TrainConfig, TuneConfig
+from lvseg.distributed.ingest import collect_shard, split_facts
+from lvseg.distributed.session import QUIET_ENVIRONMENT, ray_session
+from lvseg.distributed.train import check_fits, run_training
+from lvseg.errors import ConfigError, LvsegError, RunError, TrainingError
+from lvseg.records import Manifest, read_manifest, read_rows
+from lvseg.results import RESULT_FILE, RunResult, read_history, read_result
+from lvseg.run_folder import CHECKPOINTS_NAME, Run, fail_run, finish_run, open_run
+from lvseg.space import Dimension
+
+TUNE_FOLDER = ".tune"
+"""Ray Tune's own files, below the sweep's folder."""
+METRIC = "val_dice"
+
+Progress = Callable[[str, int, float], None]
+"""Called with a trial's name, its epoch and its validation Dice."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Sweep:
+    """What to search."""
+
+    folder: Path
+    """``RUNS/SWEEP``; each trial is a run folder in it."""
+    base: TrainConfig
+    """Settings that do not vary."""
+    space: Mapping[str, Dimension]
+    """Settings that do."""
+    tune: TuneConfig
+    """How many, how many at a time."""
+    records: Path
+    """The record set."""
+
+    @property
+    def trials(self) -> int:
+        """Trials in all."""
+        count = self.tune.trials
+        for dimension in self.space.values():
+            count *= len(dimension.values) if dimension.kind == "grid" else 1
+        return count
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Resources:
+    """What a trial takes."""
+
+    cpus: int
+    """Cores of each worker."""
+    concurrency: int
+    """Trials at the same time."""
+
+
+def plan_resources(sweep: Sweep) -> Resources:
+    """Share the cluster out among trials that run at the same time.
+
+    Raises:
+        ConfigError: not one trial fits.
+    """
+    total = ray.cluster_resources()
+    workers, gpu = sweep.base.workers, sweep.base.gpu
+    limit = min(sweep.trials, sweep.tune.concurrency or sweep.trials)
+    if gpu:
+        limit = min(limit, int(total.get("GPU", 0)) // workers)
+    cpus = sweep.base.cpus_per_worker or max(1, int(total.get("CPU", 1)) // max(1, limit * workers))
+    limit = min(limit, int(total.get("CPU", 0)) // (cpus * workers))
+    if limit < 1:
+        kind = "GPUs" if gpu and total.get("GPU", 0) < workers else "CPUs"
+        raise ConfigError(f"workers: a trial of {workers} does not fit: the cluster has {int(total.get(kind[:3], 0))} {kind}")
+    return Resources(cpus=cpus, concurrency=limit)
+
+
+def run_sweep(sweep: Sweep, resources: Resources, progress: Progress = lambda *_: None) -> list[RunResult]:
+    """Run every trial; one that fails costs itself only. Needs a Ray session.
+
+    Returns:
+        The trials' results, failed ones too, in trial order.
+
+    Raises:
+        ConfigError, RecordsError: nothing could run at all.
+        RunError: the sweep's name is taken.
+        TrainingError: every trial failed.
+    """
+    manifest = read_manifest(sweep.records)
+    check_fits(Run(folder=sweep.folder, config=sweep.base, records=sweep.records, manifest=manifest))
+    if sweep.folder.exists() and any(sweep.folder.iterdir()):
+        raise RunError(f"{sweep.folder}: sweep name {sweep.folder.name} is taken; choose another")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    trainable = tune.with_parameters(run_trial, sweep=dataclasses.replace(sweep, folder=sweep.folder.resolve()), cpus=resources.cpus)
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, _trial_resources(sweep.base, resources)),
+        param_space={key: _domain(dimension) for key, dimension in sweep.space.items()},
+        tune_config=tune.TuneConfig(
+            metric=METRIC,
+            mode="max",
+            num_samples=sweep.tune.trials,
+            max_concurrent_trials=resources.concurrency,
+            search_alg=tune.search.BasicVariantGenerator(
+                random_state=sweep.tune.search_seed, max_concurrent=resources.concurrency
+            ),
+        ),
+        run_config=tune.RunConfig(
+            storage_path=str(sweep.folder.resolve()),
+            name=TUNE_FOLDER,
+            failure_config=tune.FailureConfig(max_failures=1),
+            callbacks=[_Reports(progress)],
+            verbose=0,
+        ),
+    )
+    errors = [outcome.error for outcome in tuner.fit()]
+    return _gather(sweep, manifest, [error for error in errors if error])
+
+
+def _domain(dimension: Dimension) -> Any:
+    if dimension.kind == "choice":
+        return tune.choice(list(dimension.values))
+    if dimension.kind == "grid":
+        return tune.grid_search(list(dimension.values))
+    low, high = dimension.values
+    if dimension.kind == "randint":
+        return tune.randint(low, high + 1)
+    return tune.uniform(low, high) if dimension.kind == "uniform" else tune.loguniform(low, high)
+
+
+def _trial_resources(base: TrainConfig, resources: Resources) -> Any:
+    if base.workers > 1:
+        # The workers are placed by the Ray Train run inside the trial.
+        return {"CPU": 0.01}
+    return {"CPU": resources.cpus, **({"GPU": 1} if base.gpu else {})}
+
+
+class _Reports(tune.Callback):
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        if METRIC in result:
+            self._progress(trial_name(trial.trial_id), int(result["epoch"]), float(result[METRIC]))
+
+
+def trial_name(trial_id: str) -> str:
+    """``a1b2c_00003`` → ``trial-00003``."""
+    return f"trial-{trial_id.rsplit('_', 1)[-1]}"
+
+
+def run_trial(params: dict[str, Any], *, sweep: Sweep, cpus: int) -> None:
+    """What each trial does."""
+    os.environ.update(QUIET_ENVIRONMENT)
+    folder = sweep.folder / trial_name(tune.get_context().get_trial_id())
+    run = Run(folder=folder, config=sweep.base, records=sweep.records, manifest=read_manifest(sweep.records), sweep=sweep.folder.name)
+    try:
+        run = dataclasses.replace(run, config=dataclasses.replace(sweep.base, **params))
+        if run.config.workers > 1:
+            _train_group(run, cpus)
+        else:
+            _train_here(run, cpus)
+    except LvsegError as error:
+        if not (folder / RESULT_FILE).exists():
+            fail_run(run, str(error))
+        raise
+
+
+def _train_group(run: Run, cpus: int) -> None:
+    from ray.tune.integration.ray_train import TuneReportCallback
+
+    run = dataclasses.replace(run, config=dataclasses.replace(run.config, cpus_per_worker=cpus))
+    with ray_session():
+        run_training(run, callbacks=[TuneReportCallback()])
+
+
+def _train_here(run: Run, cpus: int) -> None:
+    from lvseg.training.context import LocalContext
+    from lvseg.training.loop import configure_threads, train
+    from lvseg.training.monitor import FolderMonitor
+
+    class TrialContext(LocalContext):
+        def report(self, metrics: Mapping[str, Any], checkpoint: Path | None) -> None:
+            super().report(metrics, checkpoint)
+            tune.report(dict(metrics))
+
+    open_run(run)
+    configure_threads(cpus)
+    shape = run.manifest.image_shape(run.records)
+    facts = split_facts(run.records, run.manifest)
+    context = TrialContext(run.folder / CHECKPOINTS_NAME)
+    outcome = train(
+        run.config,
+        shape,
+        lambda: collect_shard(_tables(run, "train"), _tables(run, "val"), shape, facts),
+        context,
+        FolderMonitor(run.folder, run.config.epochs, run.config.picture_every),
+    )
+    finish_run(run, outcome, context.best_checkpoint if outcome.state.best_epoch else None)
+    if outcome.error:
+        raise TrainingError(outcome.error)
+
+
+def _tables(run: Run, split: SplitName) -> Any:
+    part = run.manifest.part(split, run.records)
+    return (read_rows(run.records / file.file, run.manifest.format) for file in part.files)
+
+
+def _gather(sweep: Sweep, manifest: Manifest, errors: list[Exception]) -> list[RunResult]:
+    """Every trial's result; a trial that died without a word gets one that says so."""
+    results = []
+    for folder in sorted(path for path in sweep.folder.iterdir() if path.name.startswith("trial-")):
+        if not (folder / RESULT_FILE).exists():
+            run = Run(folder=folder, config=sweep.base, records=sweep.records, manifest=manifest, sweep=sweep.folder.name)
+            fail_run(run, f"the trial's process died after {_epochs_done(folder)} epochs")
+        results.append(read_result(folder))
+    if not any(result.status == "finished" for result in results):
+        reason = next((r.error for r in results if r.error), None) or (str(errors[0]).splitlines()[-1] if errors else "no trial ran")
+        raise TrainingError(f"sweep {sweep.folder.name}: all {sweep.trials} trials failed, the first with: {reason}")
+    return results
+
+
+def _epochs_done(folder: Path) -> int:
+    try:
+        return len(read_history(folder))
+    except RunError:
+        return 0
