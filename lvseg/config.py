@@ -22,6 +22,7 @@ __all__ = [
     "MODEL_NAMES",
     "ConvertConfig",
     "LabelConvention",
+    "RasterConvention",
     "RecordFormat",
     "SplitMethod",
     "SplitName",
@@ -31,7 +32,8 @@ __all__ = [
     "read_yaml",
 ]
 
-LabelConvention = Literal["centre", "course"]
+RasterConvention = Literal["centre", "course"]
+LabelConvention = Literal["centre", "course", "given"]
 SplitMethod = Literal["patient", "image", "official"]
 RecordFormat = Literal["parquet", "tfrecord"]
 SplitName = Literal["train", "val", "test"]
@@ -82,8 +84,9 @@ class ConvertConfig(_Validated):
     """Layout of the source folder; auto looks at the files."""
     format: RecordFormat = "parquet"
     """Record format."""
-    labels: LabelConvention = "centre"
-    """Label convention: centre (a pixel is inside when its centre is) or course (cv2.fillPoly on truncated points)."""
+    labels: RasterConvention | None = None
+    """Label convention: centre (a pixel is inside when its centre is; the default) or course (cv2.fillPoly on
+    truncated points). Masks of image-mask pairs stay as they are: say how they were made, or nothing (then: given)."""
     split: SplitMethod = "patient"
     """Split by patient, by image (parts share patients), or the challenge's official parts."""
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2

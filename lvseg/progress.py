@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,7 +47,11 @@ class Reporter:
         self.progress.update(self.task, completed=done, total=total, note=note)
         time, count = self._printed
         now = self.progress.get_time()
-        if not self.console.is_terminal and count != done and (force_line or done >= total or now - time >= LINE_SECONDS):
+        if (
+            not self.console.is_terminal
+            and count != done
+            and (force_line or done >= total or now - time >= LINE_SECONDS)
+        ):
             self.console.print(f"{self.title}: {done:g}/{total:g} {note}", highlight=False, soft_wrap=True)
             self._printed = (now, done)
 
@@ -56,6 +61,20 @@ def reporter(title: str, console: Console, total: float | None = None) -> Iterat
     """A ``Reporter`` for the length of the block."""
     with make_progress(console) as progress:
         yield Reporter(title, console, progress, total)
+
+
+def sweep_progress(total: int, update: Callable[[float, float, str], None]) -> Callable[[str, int, float], None]:
+    """Turn reports (trial, epoch, Dice) into epochs done over all trials, and the best Dice so far."""
+    epochs: dict[str, int] = {}
+    best = 0.0
+
+    def report(trial: str, epoch: int, dice: float) -> None:
+        nonlocal best
+        epochs[trial] = epoch
+        best = max(best, 0.0 if math.isnan(dice) else dice)
+        update(sum(epochs.values()), total, f"{trial} epoch {epoch}, best val Dice {best:.4f}")
+
+    return report
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.draw import polygon
 
-from lvseg.config import LabelConvention
+from lvseg.config import RasterConvention
 from lvseg.errors import ContourError
 
 __all__ = ["check_contour", "check_on_image", "contour_area_px", "rasterize"]
@@ -22,7 +22,9 @@ TIE_BREAK_PX = (1e-6, 1e-9)
 """(column, row) step, px, that decides for centres on an edge; no edge between lattice points is parallel to it."""
 
 
-def rasterize(contour_xy_px: NDArray[np.float64], shape: tuple[int, int], labels: LabelConvention) -> NDArray[np.uint8]:
+def rasterize(
+    contour_xy_px: NDArray[np.float64], shape: tuple[int, int], labels: RasterConvention
+) -> NDArray[np.uint8]:
     """Fill a closed contour.
 
     ``centre``: a pixel is inside when its centre is inside the polygon, after the shift from 1-based to 0-based.

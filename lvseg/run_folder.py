@@ -21,7 +21,7 @@ from lvseg import __version__
 from lvseg.config import EXECUTION_FIELDS, TrainConfig, read_yaml
 from lvseg.errors import RunError
 from lvseg.records import Manifest
-from lvseg.results import RESULT_FILE, EpochRow, RunResult, write_text_atomically
+from lvseg.results import RESULT_FILE, EpochRow, RunResult, read_result, write_text_atomically
 from lvseg.training.state import CHECKPOINT_WEIGHTS, Outcome
 
 CONFIG_NAME = "config.yaml"
@@ -76,8 +76,11 @@ def changed_flags(config: TrainConfig) -> Iterable[str]:
             yield f"--{flag} {shlex.quote(str(value))}"
 
 
-def open_run(run: Run) -> None:
+def open_run(run: Run) -> RunResult | None:
     """Claim the folder: write the configuration, or check that the one there is the same.
+
+    Returns:
+        The result, where the run has finished already; None where there is work to do.
 
     Raises:
         RunError: the name is taken by a run with another configuration or other records, or
@@ -89,17 +92,17 @@ def open_run(run: Run) -> None:
             _require_same(run)
         elif run.folder.exists() and any(run.folder.iterdir()):
             raise RunError(f"{run.folder}: holds other files, not a run; choose another name")
+        if (run.folder / RESULT_FILE).exists():
+            result = read_result(run.folder)
+            if result.status == "finished":
+                return result
+            (run.folder / RESULT_FILE).unlink()
         settings = yaml.safe_dump(dataclasses.asdict(run.config), sort_keys=False)
         write_text_atomically(run.folder / CONFIG_NAME, settings)
         write_text_atomically(run.folder / ORIGIN_NAME, json.dumps(origin, indent=2) + "\n")
-        if (run.folder / RESULT_FILE).exists() and _failed(run.folder):
-            (run.folder / RESULT_FILE).unlink()
     except OSError as error:
         raise RunError(f"{run.folder}: cannot be written: {error.strerror}") from None
-
-
-def _failed(folder: Path) -> bool:
-    return bool(json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))["status"] == "failed")
+    return None
 
 
 def _require_same(run: Run) -> None:
@@ -108,10 +111,10 @@ def _require_same(run: Run) -> None:
         raise RunError(f"run {run.name} was trained on other records ({origin['records']}); choose another name")
     before = read_yaml(run.folder / CONFIG_NAME)
     now = dataclasses.asdict(run.config)
-    differing = [f"{key} {before.get(key)} → {now[key]}" for key in now if before.get(key) != now[key]]
-    differing = [text for text in differing if text.split()[0] not in EXECUTION_FIELDS]
+    differing = [key for key in now if key not in EXECUTION_FIELDS and before.get(key) != now[key]]
     if differing:
-        raise RunError(f"run name {run.name} is taken by another configuration ({', '.join(differing)})")
+        changes = ", ".join(f"{key} was {before.get(key)}, is {now[key]}" for key in differing)
+        raise RunError(f"run name {run.name} is taken by another configuration ({changes}); choose another name")
 
 
 def finish_run(run: Run, outcome: Outcome, best_checkpoint: Path | None) -> RunResult:

@@ -14,13 +14,13 @@ from typing import Any
 import ray.data
 
 from lvseg import __version__
-from lvseg.config import ConvertConfig, LabelConvention, RecordFormat, SplitName
+from lvseg.config import ConvertConfig, RasterConvention, RecordFormat, SplitName
 from lvseg.errors import RecordsError, SourceError
 from lvseg.records import MANIFEST_NAME, SCHEMA_VERSION, Manifest, RecordFile, Skip, SplitPart, slice_to_row, write_rows
 from lvseg.records.files import SUFFIXES
 from lvseg.results import write_text_atomically
 from lvseg.sources import Item, LinkedItem, Listing, discover, load
-from lvseg.split import assign_splits
+from lvseg.split import assign_splits, check_no_leak
 
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
@@ -55,10 +55,12 @@ def convert(
         SourceError: nothing usable in ``source``.
         RecordsError: ``records`` holds other files, or a record set and ``overwrite`` is not set.
     """
+    source, records = source.resolve(), records.resolve()
     listing = discover(source, config.source)
-    parts = assign_splits(
-        [(item.name, item.case_id) for item in listing.items], config.split, config.val_fraction, config.seed
-    )
+    items = [(item.name, item.case_id) for item in listing.items]
+    parts = assign_splits(items, config.split, config.val_fraction, config.seed)
+    if config.split != "image":
+        check_no_leak(items, parts)
     shards = plan_shards(listing.items, parts, config)
     _claim_folder(records, overwrite)
     done = _run(shards, source, records, config, progress)
@@ -83,7 +85,7 @@ def plan_shards(items: Sequence[Item], parts: dict[str, SplitName], config: Conv
 
 
 def write_shard(
-    shard: Shard, source: Path, records: Path, labels: LabelConvention, format: RecordFormat
+    shard: Shard, source: Path, records: Path, labels: RasterConvention, format: RecordFormat
 ) -> dict[str, Any]:
     """Read, rasterise and write one record file.
 
@@ -95,7 +97,7 @@ def write_shard(
         try:
             row = slice_to_row(load(item, labels))
         except SourceError as error:
-            skipped.append({"file": _label_file(item, source), "reason": str(error)})
+            skipped.append({"file": _label_file(item, source), "reason": str(error).replace(f"{source}/", "")})
             continue
         rows.append(row)
         content = hashlib.sha256(f"{shard.split} {row['name']} {row['image_dtype']}".encode())
@@ -123,8 +125,7 @@ def _label_file(item: Item, source: Path) -> str:
 def _run(
     shards: Sequence[Shard], source: Path, records: Path, config: ConvertConfig, progress: Progress
 ) -> list[dict[str, Any]]:
-    labels, format = config.labels, config.format
-    source, records = source.resolve(), records.resolve()
+    labels, format = config.labels or "centre", config.format
 
     def task(row: dict[str, Any]) -> dict[str, Any]:
         result = write_shard(pickle.loads(row["shard"]), source, records, labels, format)
@@ -158,7 +159,7 @@ def _manifest(
         lvseg_version=__version__,
         format=config.format,
         source_layout=listing.layout,
-        labels=config.labels,
+        labels=config.labels or ("given" if listing.layout == "pairs" else "centre"),
         split=config.split,
         val_fraction=config.val_fraction,
         seed=config.seed,

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import ray.train
 from ray.train.v2.api.exceptions import TrainingFailedError
 
-from lvseg.distributed.ingest import RowsOfEachWorker, collect_shard, read_shards, split_facts
+from lvseg.distributed.ingest import RowsOfEachWorker, read_shards
 from lvseg.distributed.session import QUIET_ENVIRONMENT, cpus_for_each_worker, require_gpus
 from lvseg.errors import ConfigError, TrainingError
 from lvseg.results import RunResult
 from lvseg.run_folder import CHECKPOINTS_NAME, Run, fail_run, finish_run, open_run
+from lvseg.training.order import training_rows
+from lvseg.training.shards import collect_shard, split_facts
 from lvseg.training.state import Outcome
 
 if TYPE_CHECKING:
@@ -66,7 +68,9 @@ def run_training(run: Run, callbacks: list[Any] | None = None) -> RunResult:
         TrainingError: the training failed; the run's ``result.json`` says so too.
     """
     check_fits(run)
-    open_run(run)
+    finished = open_run(run)
+    if finished is not None:
+        return finished
     try:
         result = _fit(run, callbacks or [])
     except TrainingFailedError as error:
@@ -77,15 +81,22 @@ def run_training(run: Run, callbacks: list[Any] | None = None) -> RunResult:
         fail_run(run, "the workers ended without a result")
         raise TrainingError(f"run {run.name} failed: the workers ended without a result")
     outcome = Outcome(**result.return_value)
-    best = next((c for c, metrics in result.best_checkpoints or [] if metrics["epoch"] == outcome.state.best_epoch), None)
-    if best is None:
-        finished = finish_run(run, outcome, None)
-    else:
-        with best.as_directory() as folder:
-            finished = finish_run(run, outcome, Path(folder))
+    with _best_checkpoint(result, outcome) as folder:
+        finished = finish_run(run, outcome, folder)
     if outcome.error:
         raise TrainingError(f"run {run.name} failed: {outcome.error}")
     return finished
+
+
+@contextmanager
+def _best_checkpoint(result: ray.train.Result, outcome: Outcome) -> Iterator[Path | None]:
+    kept = result.best_checkpoints or []
+    best = next((checkpoint for checkpoint, metrics in kept if metrics["epoch"] == outcome.state.best_epoch), None)
+    if best is None:
+        yield None
+    else:
+        with best.as_directory() as folder:
+            yield Path(folder)
 
 
 def check_fits(run: Run) -> None:
@@ -95,13 +106,13 @@ def check_fits(run: Run) -> None:
         ConfigError: more workers than images, no GPUs, or a size that the model cannot take.
         RecordsError: an empty part, or images of several sizes.
     """
-    from lvseg.training.order import training_rows
-
     shape = run.manifest.image_shape(run.records)
     run.manifest.part("val", run.records)
     training_rows(run.manifest.part("train", run.records).images, run.config.batch_size, run.config.workers, 0)
     if any(side % 16 for side in shape):
-        raise ConfigError(f"models need images whose sides are multiples of 16, {run.records} has {shape[0]}x{shape[1]}")
+        raise ConfigError(
+            f"models need images whose sides are multiples of 16, {run.records} has {shape[0]}x{shape[1]}"
+        )
     if run.config.gpu:
         require_gpus(run.config.workers)
 

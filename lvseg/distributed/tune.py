@@ -7,7 +7,10 @@ is a Ray Train run inside the trial. Both give the same numbers and leave the sa
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,18 +18,20 @@ from typing import Any
 import ray
 from ray import tune
 
-from lvseg.config import SplitName, TrainConfig, TuneConfig
-from lvseg.distributed.ingest import collect_shard, split_facts
+from lvseg.config import TrainConfig, TuneConfig
 from lvseg.distributed.session import QUIET_ENVIRONMENT, ray_session
 from lvseg.distributed.train import check_fits, run_training
 from lvseg.errors import ConfigError, LvsegError, RunError, TrainingError
-from lvseg.records import Manifest, read_manifest, read_rows
-from lvseg.results import RESULT_FILE, RunResult, read_history, read_result
+from lvseg.records import Manifest, read_manifest
+from lvseg.results import RESULT_FILE, RunResult, read_history, read_result, write_text_atomically
 from lvseg.run_folder import CHECKPOINTS_NAME, Run, fail_run, finish_run, open_run
 from lvseg.space import Dimension
+from lvseg.training.shards import collect_shard, read_tables, split_facts
 
 TUNE_FOLDER = ".tune"
 """Ray Tune's own files, below the sweep's folder."""
+PLAN_NAME = "sweep.json"
+"""What the sweep searches."""
 METRIC = "val_dice"
 
 Progress = Callable[[str, int, float], None]
@@ -82,7 +87,9 @@ def plan_resources(sweep: Sweep) -> Resources:
     limit = min(limit, int(total.get("CPU", 0)) // (cpus * workers))
     if limit < 1:
         kind = "GPUs" if gpu and total.get("GPU", 0) < workers else "CPUs"
-        raise ConfigError(f"workers: a trial of {workers} does not fit: the cluster has {int(total.get(kind[:3], 0))} {kind}")
+        raise ConfigError(
+            f"workers: a trial of {workers} does not fit: the cluster has {int(total.get(kind[:3], 0))} {kind}"
+        )
     return Resources(cpus=cpus, concurrency=limit)
 
 
@@ -99,10 +106,11 @@ def run_sweep(sweep: Sweep, resources: Resources, progress: Progress = lambda *_
     """
     manifest = read_manifest(sweep.records)
     check_fits(Run(folder=sweep.folder, config=sweep.base, records=sweep.records, manifest=manifest))
-    if sweep.folder.exists() and any(sweep.folder.iterdir()):
-        raise RunError(f"{sweep.folder}: sweep name {sweep.folder.name} is taken; choose another")
+    _claim_folder(sweep, manifest)
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    trainable = tune.with_parameters(run_trial, sweep=dataclasses.replace(sweep, folder=sweep.folder.resolve()), cpus=resources.cpus)
+    trainable = tune.with_parameters(
+        run_trial, sweep=dataclasses.replace(sweep, folder=sweep.folder.resolve()), cpus=resources.cpus
+    )
     tuner = tune.Tuner(
         tune.with_resources(trainable, _trial_resources(sweep.base, resources)),
         param_space={key: _domain(dimension) for key, dimension in sweep.space.items()},
@@ -117,7 +125,7 @@ def run_sweep(sweep: Sweep, resources: Resources, progress: Progress = lambda *_
         ),
         run_config=tune.RunConfig(
             storage_path=str(sweep.folder.resolve()),
-            name=TUNE_FOLDER,
+            name=f"{TUNE_FOLDER}/{time.time_ns()}",
             failure_config=tune.FailureConfig(max_failures=1),
             callbacks=[_Reports(progress)],
             verbose=0,
@@ -125,6 +133,33 @@ def run_sweep(sweep: Sweep, resources: Resources, progress: Progress = lambda *_
     )
     errors = [outcome.error for outcome in tuner.fit()]
     return _gather(sweep, manifest, [error for error in errors if error])
+
+
+def _claim_folder(sweep: Sweep, manifest: Manifest) -> None:
+    """Write what the sweep searches, or check that the folder's sweep is the same: it is then gone on with.
+
+    The draw is seeded, so trial N has the same settings again: finished trials are not repeated,
+    broken-off ones resume.
+    """
+    plan = {
+        "base": sweep.base.identity(),
+        "space": {key: dataclasses.asdict(dimension) for key, dimension in sweep.space.items()},
+        "tune": dataclasses.asdict(dataclasses.replace(sweep.tune, concurrency=None)),
+        "records_sha256": manifest.records_sha256,
+    }
+    path = sweep.folder / PLAN_NAME
+    text = json.dumps(plan, indent=2) + "\n"
+    try:
+        if path.exists():
+            if path.read_text(encoding="utf-8") != text:
+                raise RunError(
+                    f"sweep name {sweep.folder.name} is taken by another sweep (see {path}); choose another name"
+                )
+        elif sweep.folder.exists() and any(sweep.folder.iterdir()):
+            raise RunError(f"{sweep.folder}: holds other files, not a sweep; choose another name")
+        write_text_atomically(path, text)
+    except OSError as error:
+        raise RunError(f"{sweep.folder}: cannot be written: {error.strerror}") from None
 
 
 def _domain(dimension: Dimension) -> Any:
@@ -163,7 +198,13 @@ def run_trial(params: dict[str, Any], *, sweep: Sweep, cpus: int) -> None:
     """What each trial does."""
     os.environ.update(QUIET_ENVIRONMENT)
     folder = sweep.folder / trial_name(tune.get_context().get_trial_id())
-    run = Run(folder=folder, config=sweep.base, records=sweep.records, manifest=read_manifest(sweep.records), sweep=sweep.folder.name)
+    run = Run(
+        folder=folder,
+        config=sweep.base,
+        records=sweep.records,
+        manifest=read_manifest(sweep.records),
+        sweep=sweep.folder.name,
+    )
     try:
         run = dataclasses.replace(run, config=dataclasses.replace(sweep.base, **params))
         if run.config.workers > 1:
@@ -181,7 +222,8 @@ def _train_group(run: Run, cpus: int) -> None:
 
     run = dataclasses.replace(run, config=dataclasses.replace(run.config, cpus_per_worker=cpus))
     with ray_session():
-        run_training(run, callbacks=[TuneReportCallback()])
+        result = run_training(run, callbacks=[TuneReportCallback()])
+    tune.report({"epoch": result.epochs, METRIC: result.val_dice})
 
 
 def _train_here(run: Run, cpus: int) -> None:
@@ -194,15 +236,19 @@ def _train_here(run: Run, cpus: int) -> None:
             super().report(metrics, checkpoint)
             tune.report(dict(metrics))
 
-    open_run(run)
+    finished = open_run(run)
+    if finished is not None:
+        tune.report({"epoch": finished.epochs, METRIC: finished.val_dice})
+        return
     configure_threads(cpus)
     shape = run.manifest.image_shape(run.records)
     facts = split_facts(run.records, run.manifest)
+    tables = functools.partial(read_tables, run.records, run.manifest)
     context = TrialContext(run.folder / CHECKPOINTS_NAME)
     outcome = train(
         run.config,
         shape,
-        lambda: collect_shard(_tables(run, "train"), _tables(run, "val"), shape, facts),
+        lambda: collect_shard(tables("train"), tables("val"), shape, facts),
         context,
         FolderMonitor(run.folder, run.config.epochs, run.config.picture_every),
     )
@@ -211,21 +257,20 @@ def _train_here(run: Run, cpus: int) -> None:
         raise TrainingError(outcome.error)
 
 
-def _tables(run: Run, split: SplitName) -> Any:
-    part = run.manifest.part(split, run.records)
-    return (read_rows(run.records / file.file, run.manifest.format) for file in part.files)
-
-
 def _gather(sweep: Sweep, manifest: Manifest, errors: list[Exception]) -> list[RunResult]:
     """Every trial's result; a trial that died without a word gets one that says so."""
     results = []
     for folder in sorted(path for path in sweep.folder.iterdir() if path.name.startswith("trial-")):
         if not (folder / RESULT_FILE).exists():
-            run = Run(folder=folder, config=sweep.base, records=sweep.records, manifest=manifest, sweep=sweep.folder.name)
+            run = Run(
+                folder=folder, config=sweep.base, records=sweep.records, manifest=manifest, sweep=sweep.folder.name
+            )
             fail_run(run, f"the trial's process died after {_epochs_done(folder)} epochs")
         results.append(read_result(folder))
     if not any(result.status == "finished" for result in results):
-        reason = next((r.error for r in results if r.error), None) or (str(errors[0]).splitlines()[-1] if errors else "no trial ran")
+        reason = next((r.error for r in results if r.error), None) or (
+            str(errors[0]).splitlines()[-1] if errors else "no trial ran"
+        )
         raise TrainingError(f"sweep {sweep.folder.name}: all {sweep.trials} trials failed, the first with: {reason}")
     return results
 

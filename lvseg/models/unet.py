@@ -34,7 +34,9 @@ def build_unet(shape: tuple[int, int], dtype: str = "float32") -> keras.Model:
 
 def _two_convolutions(x: keras.KerasTensor, width: int, dtype: str) -> keras.KerasTensor:
     for _ in range(2):
-        x = keras.layers.Conv2D(width, 3, padding="same", use_bias=False, kernel_initializer="he_normal", dtype=dtype)(x)
+        x = keras.layers.Conv2D(width, 3, padding="same", use_bias=False, kernel_initializer="he_normal", dtype=dtype)(
+            x
+        )
         x = keras.layers.GroupNormalization(GROUPS, dtype=dtype)(x)
         x = keras.layers.ReLU(dtype=dtype)(x)
     return x

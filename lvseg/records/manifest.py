@@ -122,7 +122,9 @@ def read_manifest(records: Path) -> Manifest:
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise RecordsError(f"{records}: not a record set: no {MANIFEST_NAME} there (make one with lvseg convert)") from None
+        raise RecordsError(
+            f"{records}: not a record set: no {MANIFEST_NAME} there (make one with lvseg convert)"
+        ) from None
     except (OSError, ValueError) as error:
         raise RecordsError(f"{path}: damaged manifest: {error}") from None
     version = content.get("schema_version") if isinstance(content, dict) else None

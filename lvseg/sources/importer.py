@@ -7,7 +7,7 @@ import hashlib
 from pathlib import Path
 from typing import Literal
 
-from lvseg.config import LabelConvention
+from lvseg.config import RasterConvention
 from lvseg.errors import ContourError, SourceError
 from lvseg.rasterize import rasterize
 from lvseg.slices import Place, Slice
@@ -61,7 +61,7 @@ def _nothing_recognised(folder: Path, layout: str) -> str:
     return f"{folder}: no known layout; looked for {looked_for}; found {there}"
 
 
-def load(item: Item, labels: LabelConvention) -> Slice:
+def load(item: Item, labels: RasterConvention) -> Slice:
     """Read one labelled image.
 
     Args:
@@ -75,7 +75,7 @@ def load(item: Item, labels: LabelConvention) -> Slice:
     return _load_linked(item, labels) if isinstance(item, LinkedItem) else _load_pair(item)
 
 
-def _load_linked(item: LinkedItem, labels: LabelConvention) -> Slice:
+def _load_linked(item: LinkedItem, labels: RasterConvention) -> Slice:
     dicom, contour_file = _read(item.dicom), _read(item.contour)
     image, place = parse_dicom(dicom, item.dicom)
     number = contour_number(item.contour)

@@ -136,4 +136,6 @@ class Engine:
         return np.asarray(self._sum(tf.constant(values, tf.float64)))
 
     def _sum_eager(self, values: tf.Tensor) -> tf.Tensor:
-        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, self.strategy.run(tf.identity, args=(values,)), axis=None)
+        return self.strategy.reduce(
+            tf.distribute.ReduceOp.SUM, self.strategy.run(tf.identity, args=(values,)), axis=None
+        )

@@ -91,7 +91,9 @@ class _EpochTrainer:
         val_loss, val_accuracy, _ = self._means(validated.sum(axis=0), len(validated))
         row = EpochRow(
             epoch=epoch,
-            learning_rate=self.engine.learning_rate(epoch * steps_per_epoch(self.shard.train_images, self.config.batch_size) - 1),
+            learning_rate=self.engine.learning_rate(
+                epoch * steps_per_epoch(self.shard.train_images, self.config.batch_size) - 1
+            ),
             loss=loss,
             accuracy=accuracy,
             dice=dice,

@@ -1,0 +1,346 @@
+"""The command line: parse, call one function of the library, print, set the exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from lvseg.config import ConvertConfig, SplitName, TrainConfig, TuneConfig, from_mapping, read_yaml
+from lvseg.errors import ConfigError, LvsegError
+from lvseg.leaderboard import Format
+from lvseg.progress import reporter, sweep_progress, watch_run
+
+Flat = tyro.conf.arg(name="")
+"""The settings of a config as flags of their own, without a prefix."""
+CONFIG_FLAG = "--config"
+INTERRUPTED = 130
+_JOB_COPY = "runtime_resources/working_dir_files"
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit status: 0 done, 1 failed, 2 wrong use."""
+    args = list(sys.argv[1:] if args is None else args)
+    try:
+        verbs = make_verbs(*_base_configs(args))
+        result = tyro.extras.subcommand_cli_from_dict(
+            verbs, args=args, prog="lvseg", description="Left-ventricle segmentation from cardiac MRI, on Ray."
+        )
+        return int(result)
+    except LvsegError as error:
+        print(f"lvseg: error: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("lvseg: interrupted; the same command with the same --name goes on", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _base_configs(args: list[str]) -> tuple[ConvertConfig, TrainConfig]:
+    """The settings of the file that ``--config`` names; flags then go before them."""
+    values = [arg.partition("=")[2] for arg in args if arg.startswith(f"{CONFIG_FLAG}=")]
+    values += [args[index + 1] for index, arg in enumerate(args[:-1]) if arg == CONFIG_FLAG]
+    if not values:
+        return ConvertConfig(), TrainConfig()
+    content = read_yaml(Path(values[-1]))
+    if args[0] == "convert":
+        return from_mapping(ConvertConfig, content), TrainConfig()
+    return ConvertConfig(), from_mapping(TrainConfig, content)
+
+
+def make_verbs(convert_base: ConvertConfig, train_base: TrainConfig) -> dict[str, Callable[..., int]]:
+    """The verbs, with the given settings as defaults."""
+
+    def phantom(
+        out: tyro.conf.Positional[Path],
+        /,
+        patients: int = 8,
+        seed: int = 0,
+        size: int = 256,
+        slices: int = 8,
+        phases: int = 20,
+        labelled_only: bool = False,
+    ) -> int:
+        """Write synthetic cine studies: DICOM images, contour files, and the true areas and volumes.
+
+        Args:
+            out: New or empty folder.
+            patients: Number of patients.
+            seed: Same seed, same bytes.
+            size: Rows and columns of an image.
+            slices: Slices of a patient, base to apex.
+            phases: Phases of the cardiac cycle.
+            labelled_only: Write only the images that have a contour (end-diastole and end-systole).
+        """
+        from lvseg.phantom import write_phantom
+
+        summary = write_phantom(
+            out,
+            patients=patients,
+            seed=seed,
+            size=size,
+            slices=slices,
+            phases=phases,
+            labelled_only=labelled_only,
+        )
+        _console().print(
+            f"{out}: {summary.patients} patients, {summary.images} images, "
+            f"{summary.endocardium_contours} endocardium contours"
+        )
+        return 0
+
+    def convert(
+        source: tyro.conf.Positional[Path],
+        records: tyro.conf.Positional[Path],
+        /,
+        settings: Annotated[ConvertConfig, Flat] = convert_base,
+        config: Path | None = None,
+        overwrite: bool = False,
+        verbose: bool = False,
+    ) -> int:
+        """Convert DICOM and contour files, or image-mask pairs, into a record set.
+
+        Args:
+            source: Folder with the files; its layout is found out.
+            records: Folder to write to.
+            settings: See the flags.
+            config: YAML file with the same settings; flags go before it.
+            overwrite: Replace a record set that is there.
+            verbose: Show Ray's own messages.
+        """
+        return _convert(source, records, settings, overwrite=overwrite, verbose=verbose)
+
+    def train(
+        records: tyro.conf.Positional[Path],
+        /,
+        settings: Annotated[TrainConfig, Flat] = train_base,
+        config: Path | None = None,
+        runs: Path = Path("runs"),
+        name: str | None = None,
+        verbose: bool = False,
+    ) -> int:
+        """Train one model; the same command with the same name resumes.
+
+        Args:
+            records: Record set made by lvseg convert.
+            settings: See the flags.
+            config: YAML file with the same settings; flags go before it.
+            runs: Folder of runs, on storage that every node sees.
+            name: Name of the run; default: model and time.
+            verbose: Show Ray's and TensorFlow's own messages.
+        """
+        return _train(records, settings, runs, name, verbose=verbose)
+
+    def tune(
+        records: tyro.conf.Positional[Path],
+        /,
+        settings: Annotated[TrainConfig, Flat] = train_base,
+        sweep: Annotated[TuneConfig, Flat] = TuneConfig(),  # noqa: B008 -- frozen
+        space: Path | None = None,
+        config: Path | None = None,
+        runs: Path = Path("runs"),
+        name: str | None = None,
+        verbose: bool = False,
+    ) -> int:
+        """Sweep over training settings; the same command with the same name goes on where it stopped.
+
+        Args:
+            records: Record set made by lvseg convert.
+            settings: The settings that do not vary; see the flags.
+            sweep: See the flags.
+            space: YAML file with the settings that vary; default: learning rate and its decay.
+            config: YAML file with the settings that do not vary; flags go before it.
+            runs: Folder of runs, on storage that every node sees.
+            name: Name of the sweep; default: model and time.
+            verbose: Show Ray's and TensorFlow's own messages.
+        """
+        return _tune(records, settings, sweep, space, runs, name, verbose=verbose)
+
+    def evaluate(
+        run: tyro.conf.Positional[Path],
+        records: tyro.conf.Positional[Path],
+        /,
+        split: SplitName = "val",
+    ) -> int:
+        """Score a run's best weights: Dice per image, pooled, and per patient.
+
+        Args:
+            run: Folder of a finished run.
+            records: Record set.
+            split: The part to score.
+        """
+        return _evaluate(run, records, split)
+
+    def leaderboard(
+        runs: tyro.conf.Positional[Path],
+        /,
+        format: Format = "table",
+        out: Path | None = None,
+    ) -> int:
+        """Rank every finished run below a folder by validation Dice.
+
+        Args:
+            runs: Folder of runs.
+            format: Form of the output.
+            out: File to write to; default: the terminal.
+        """
+        return _leaderboard(runs, format, out)
+
+    def demo(out: tyro.conf.Positional[Path] = Path("demo"), /) -> int:
+        """The main job on made-up hearts: phantom, convert, train, sweep, leaderboard, report page.
+
+        Args:
+            out: Folder to write to; a second call goes on where the first stopped.
+        """
+        from lvseg.demo import run_demo
+
+        return run_demo(out, _console())
+
+    verbs = (phantom, convert, train, tune, evaluate, leaderboard, demo)
+    return {verb.__name__: verb for verb in verbs}
+
+
+def _console() -> Console:
+    return Console(highlight=False, emoji=False, markup=False)
+
+
+def _convert(source: Path, records: Path, settings: ConvertConfig, *, overwrite: bool, verbose: bool) -> int:
+    from lvseg.distributed.convert import convert
+    from lvseg.distributed.session import ray_session
+
+    _require_durable("records", records)
+    console = _console()
+    with ray_session(verbose=verbose), reporter("convert", console) as shown:
+        manifest = convert(source, records, settings, overwrite=overwrite, progress=shown.update)
+    for name, part in manifest.splits.items():
+        console.print(f"{name}: {part.images} images of {part.patients} patients")
+    sizes = ", ".join(f"{count} of {shape}" for shape, count in manifest.shapes.items())
+    console.print(f"labels {manifest.labels}, split by {manifest.split}, sizes {sizes}")
+    if manifest.unlabelled_images:
+        console.print(f"{manifest.unlabelled_images} images without a contour were left out, as usual in a cine")
+    for skip in manifest.skipped[:10]:
+        console.print(f"skipped {skip.file}: {skip.reason}", soft_wrap=True)
+    if manifest.skipped:
+        console.print(f"{len(manifest.skipped)} files skipped, all listed in {records / 'manifest.json'}")
+    return 0
+
+
+def _train(records: Path, settings: TrainConfig, runs: Path, name: str | None, *, verbose: bool) -> int:
+    from lvseg.records import read_manifest
+    from lvseg.run_folder import Run, default_name
+
+    _require_durable("runs", runs)
+    folder = runs / _checked_name(name or default_name(settings.model))
+    run = Run(folder=folder, config=settings, records=records, manifest=read_manifest(records))
+    console = _console()
+
+    from lvseg.distributed.session import ray_session
+    from lvseg.distributed.train import run_training
+
+    with ray_session(settings.workers, verbose=verbose), watch_run(folder, settings.epochs, console):
+        result = run_training(run)
+    console.print(
+        f"{folder}: val Dice {result.val_dice:.4f} (pooled {result.val_dice_pooled:.4f}) at epoch {result.best_epoch} "
+        f"of {result.epochs}, {result.seconds:.0f} s, {result.images_per_second:.1f} images/s",
+        soft_wrap=True,
+    )
+    return 0
+
+
+def _tune(
+    records: Path,
+    settings: TrainConfig,
+    sweep_settings: TuneConfig,
+    space: Path | None,
+    runs: Path,
+    name: str | None,
+    *,
+    verbose: bool,
+) -> int:
+    from lvseg.run_folder import default_name
+    from lvseg.space import read_space
+
+    _require_durable("runs", runs)
+    folder = runs / _checked_name(name or default_name(f"sweep-{settings.model}"))
+    dimensions = read_space(space, settings)
+    console = _console()
+
+    from lvseg.distributed.session import ray_session
+    from lvseg.distributed.tune import Sweep, plan_resources, run_sweep
+
+    sweep = Sweep(folder=folder, base=settings, space=dimensions, tune=sweep_settings, records=records)
+    with ray_session(settings.workers, verbose=verbose):
+        resources = plan_resources(sweep)
+        console.print(f"{sweep.trials} trials, {resources.concurrency} at a time, {resources.cpus} CPU(s) a worker")
+        with reporter(folder.name, console, sweep.trials * settings.epochs) as shown:
+            results = run_sweep(sweep, resources, sweep_progress(sweep.trials * settings.epochs, shown.update))
+    failed = [result for result in results if result.status == "failed"]
+    for result in failed:
+        console.print(f"{result.name} failed: {result.error}", soft_wrap=True)
+    return _leaderboard(folder, "table", None)
+
+
+def _evaluate(run: Path, records: Path, split: SplitName) -> int:
+    from rich.table import Table
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from lvseg.training.evaluate import evaluate_run
+
+    evaluation = evaluate_run(run, records, split)
+    summary, console = evaluation.summary, _console()
+    table = Table(title=f"{run.name} on {split}: {summary.images} images, labels {evaluation.labels}")
+    table.add_column("case")
+    table.add_column("Dice", justify="right")
+    for case, dice in sorted(summary.by_case.items()):
+        table.add_row(case, f"{dice:.4f}")
+    table.add_section()
+    table.add_row("mean over images", f"{summary.mean:.4f}")
+    table.add_row("pooled", f"{summary.pooled:.4f}")
+    console.print(table)
+    if summary.worst_image:
+        console.print(f"lowest: {summary.worst_image[0]} {summary.worst_image[1]:.4f}")
+    if summary.undefined:
+        console.print(f"{summary.undefined} images without label and prediction are left out of the mean")
+    console.print(f"scores of every image: {run / f'evaluation-{split}.json'}", soft_wrap=True)
+    return 0
+
+
+def _leaderboard(runs: Path, format: Format, out: Path | None) -> int:
+    from lvseg.leaderboard import build, render
+    from lvseg.results import write_text_atomically
+
+    text = render(build(runs), format)
+    if out is None:
+        print(text)
+        return 0
+    try:
+        write_text_atomically(out, text)
+    except OSError as error:
+        raise LvsegError(f"{out}: cannot be written: {error.strerror}") from None
+    _console().print(str(out), soft_wrap=True)
+    return 0
+
+
+def _checked_name(name: str) -> str:
+    if not name or name.startswith(".") or any(character in name for character in '/\\:*?"<>|\0'):
+        raise ConfigError(f"name must be a plain folder name, got {name!r}")
+    return name
+
+
+def _require_durable(field: str, folder: Path) -> None:
+    """In a submitted job the current folder is Ray's copy, thrown away after the job."""
+    if not folder.is_absolute() and _JOB_COPY in Path.cwd().as_posix():
+        raise ConfigError(
+            f"{field} must be an absolute path in a submitted job, on storage that every node sees, got {folder}"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""Score a finished run's best weights on any part of a record set."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from lvseg.config import SplitName, TrainConfig, from_mapping, read_yaml
+from lvseg.errors import RunError
+from lvseg.evaluation import DiceSummary, dice_from_counts, summarise
+from lvseg.records import read_manifest
+from lvseg.results import write_text_atomically
+from lvseg.run_folder import CONFIG_NAME, WEIGHTS_NAME
+from lvseg.training.checkpoint import load_weights
+from lvseg.training.engine import Engine
+from lvseg.training.shards import collect, read_tables
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """Scores of one run on one part of one record set."""
+
+    run: str
+    """Name of the run."""
+    split: SplitName
+    """The part that was scored."""
+    labels: str
+    """Label convention of these records."""
+    records_sha256: str
+    """Identity of the record set."""
+    summary: DiceSummary
+    """Dice per image, pooled, per case."""
+    images: tuple[tuple[str, str, float], ...]
+    """(name, case id, Dice) of every image, in record order; NaN where label and prediction are both empty."""
+
+    def to_json(self) -> str:
+        """JSON; NaN becomes null."""
+        content = dataclasses.asdict(self)
+        content["images"] = [{"name": name, "case_id": case, "dice": dice} for name, case, dice in self.images]
+        return json.dumps(_null_for_nan(content), indent=2, allow_nan=False) + "\n"
+
+
+def _null_for_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _null_for_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_null_for_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def evaluate_run(run: Path, records: Path, split: SplitName = "val") -> Evaluation:
+    """Score the best weights of a run and keep the scores in its folder, as ``evaluation-SPLIT.json``.
+
+    Raises:
+        RunError: no finished run there.
+        RecordsError: no such part, or images of several sizes.
+    """
+    if not (run / CONFIG_NAME).is_file():
+        raise RunError(f"{run}: not a run folder: no {CONFIG_NAME} there")
+    if not (run / WEIGHTS_NAME).is_file():
+        raise RunError(f"{run}: has no {WEIGHTS_NAME}: the run has not finished")
+    config = from_mapping(TrainConfig, read_yaml(run / CONFIG_NAME))
+    manifest = read_manifest(records)
+    shape = manifest.image_shape(records)
+    engine = Engine(config, shape, tf.distribute.get_strategy())
+    load_weights(run / WEIGHTS_NAME, engine.model)
+    images = collect(read_tables(records, manifest, split), shape)
+    counts = engine.score(engine.place(images)).astype(np.float64)[:, 1:].T
+    dice = dice_from_counts(*counts)
+    evaluation = Evaluation(
+        run=run.name,
+        split=split,
+        labels=manifest.labels,
+        records_sha256=manifest.records_sha256,
+        summary=summarise(images.names, images.case_ids, *counts),
+        images=tuple(zip(images.names, images.case_ids, dice.tolist(), strict=True)),
+    )
+    write_text_atomically(run / f"evaluation-{split}.json", evaluation.to_json())
+    return evaluation
