@@ -16,6 +16,8 @@ from lvseg.errors import RunError
 from lvseg.results import read_history
 
 POLL_SECONDS = 0.5
+_NOT_DONE = 0.99
+"""An epoch counts when it is in the history."""
 LINE_SECONDS = 15.0
 """Time between two lines where no bar can be drawn."""
 
@@ -42,16 +44,13 @@ class Reporter:
         self.task = progress.add_task(title, total=total, note="")
         self._printed = (0.0, -1.0)
 
-    def update(self, done: float, total: float, note: str = "", *, force_line: bool = False) -> None:
+    def update(self, done: float, total: float, note: str = "") -> None:
         """Say how far it is."""
         self.progress.update(self.task, completed=done, total=total, note=note)
         time, count = self._printed
         now = self.progress.get_time()
-        if (
-            not self.console.is_terminal
-            and count != done
-            and (force_line or done >= total or now - time >= LINE_SECONDS)
-        ):
+        due = done >= total or now - time >= LINE_SECONDS
+        if not self.console.is_terminal and count != done and due:
             self.console.print(f"{self.title}: {done:g}/{total:g} {note}", highlight=False, soft_wrap=True)
             self._printed = (now, done)
 
@@ -121,5 +120,5 @@ def _state(folder: Path) -> tuple[float, str] | None:
     elif step:
         note = f"loss {step['loss']:.4f}"
     if step and step["steps"] and step["epoch"] > len(rows):
-        done += step["step"] / step["steps"]
+        done += min(step["step"] / step["steps"], _NOT_DONE)
     return round(done, 2), note

@@ -21,8 +21,8 @@ LEVELS = (
     {"sources", "phantom", "split"},
     {"records"},
     {"models", "losses", "pipeline"},
-    {"training"},
-    {"leaderboard", "report"},
+    {"training", "run_folder", "space"},
+    {"leaderboard", "report", "progress"},
     {"distributed"},
     {"cli", "demo"},
 )

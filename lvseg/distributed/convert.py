@@ -48,6 +48,7 @@ def convert(
     Args:
         source: Folder in one of the known layouts.
         records: Folder to write to; made if missing.
+        config: Label convention, split, format.
         overwrite: Replace a record set that is there.
         progress: Told after every finished record file.
 

@@ -43,13 +43,11 @@ def read_part(records: Path, manifest: Manifest, part: SplitPart, rows: range) -
     ranges = [{"file": file, "start": start, "stop": stop} for file, start, stop in row_ranges(part, rows)]
     if not ranges:
         empty = read_rows(folder / part.files[0].file, format, 0, 0, COLUMNS)
-        nothing: ray.data.Dataset = ray.data.from_arrow(empty)
-        return nothing
+        return ray.data.from_arrow(empty)
     dataset = ray.data.from_items(ranges, override_num_blocks=len(ranges))
     ordered = dataset.map_batches(read, batch_size=1, batch_format="numpy", zero_copy_batch=True)
     ordered.context.execution_options.preserve_order = True
-    rows: ray.data.Dataset = ordered.materialize()
-    return rows
+    return ordered.materialize()
 
 
 def read_shards(records: Path, manifest: Manifest, batch_size: int, workers: int) -> dict[str, list[ray.data.Dataset]]:
@@ -66,7 +64,7 @@ def read_shards(records: Path, manifest: Manifest, batch_size: int, workers: int
     }
 
 
-class RowsOfEachWorker(ray.train.DataConfig):
+class RowsOfEachWorker(ray.train.DataConfig):  # type: ignore[misc]
     """Gives each worker its own rows, where Ray's default would hand out whichever are ready."""
 
     def __init__(self, shards: dict[str, list[ray.data.Dataset]]) -> None:

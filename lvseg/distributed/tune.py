@@ -20,7 +20,7 @@ from ray import tune
 
 from lvseg.config import TrainConfig, TuneConfig
 from lvseg.distributed.session import QUIET_ENVIRONMENT, ray_session
-from lvseg.distributed.train import check_fits, run_training
+from lvseg.distributed.train import check_fits, one_line, run_training
 from lvseg.errors import ConfigError, LvsegError, RunError, TrainingError
 from lvseg.records import Manifest, read_manifest
 from lvseg.results import RESULT_FILE, RunResult, read_history, read_result, write_text_atomically
@@ -36,6 +36,10 @@ METRIC = "val_dice"
 
 Progress = Callable[[str, int, float], None]
 """Called with a trial's name, its epoch and its validation Dice."""
+
+
+def _no_progress(*_: Any) -> None:
+    pass
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +64,10 @@ class Sweep:
         for dimension in self.space.values():
             count *= len(dimension.values) if dimension.kind == "grid" else 1
         return count
+
+    def trial(self, folder: Path, manifest: Manifest) -> Run:
+        """The run of a trial, with the settings that do not vary."""
+        return Run(folder=folder, config=self.base, records=self.records, manifest=manifest, sweep=self.folder.name)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,13 +95,12 @@ def plan_resources(sweep: Sweep) -> Resources:
     limit = min(limit, int(total.get("CPU", 0)) // (cpus * workers))
     if limit < 1:
         kind = "GPUs" if gpu and total.get("GPU", 0) < workers else "CPUs"
-        raise ConfigError(
-            f"workers: a trial of {workers} does not fit: the cluster has {int(total.get(kind[:3], 0))} {kind}"
-        )
+        found = int(total.get(kind[:3], 0))
+        raise ConfigError(f"workers: a trial of {workers} does not fit: the cluster has {found} {kind}")
     return Resources(cpus=cpus, concurrency=limit)
 
 
-def run_sweep(sweep: Sweep, resources: Resources, progress: Progress = lambda *_: None) -> list[RunResult]:
+def run_sweep(sweep: Sweep, resources: Resources, progress: Progress = _no_progress) -> list[RunResult]:
     """Run every trial; one that fails costs itself only. Needs a Ray session.
 
     Returns:
@@ -131,8 +138,7 @@ def run_sweep(sweep: Sweep, resources: Resources, progress: Progress = lambda *_
             verbose=0,
         ),
     )
-    errors = [outcome.error for outcome in tuner.fit()]
-    return _gather(sweep, manifest, [error for error in errors if error])
+    return _gather(sweep, manifest, tuner.fit().errors)
 
 
 def _claim_folder(sweep: Sweep, manifest: Manifest) -> None:
@@ -180,9 +186,13 @@ def _trial_resources(base: TrainConfig, resources: Resources) -> Any:
     return {"CPU": resources.cpus, **({"GPU": 1} if base.gpu else {})}
 
 
-class _Reports(tune.Callback):
+class _Reports(tune.Callback):  # type: ignore[misc]
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune saves its callbacks; a progress bar holds locks and has no meaning elsewhere.
+        return {"_progress": _no_progress}
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         if METRIC in result:
@@ -198,13 +208,7 @@ def run_trial(params: dict[str, Any], *, sweep: Sweep, cpus: int) -> None:
     """What each trial does."""
     os.environ.update(QUIET_ENVIRONMENT)
     folder = sweep.folder / trial_name(tune.get_context().get_trial_id())
-    run = Run(
-        folder=folder,
-        config=sweep.base,
-        records=sweep.records,
-        manifest=read_manifest(sweep.records),
-        sweep=sweep.folder.name,
-    )
+    run = sweep.trial(folder, read_manifest(sweep.records))
     try:
         run = dataclasses.replace(run, config=dataclasses.replace(sweep.base, **params))
         if run.config.workers > 1:
@@ -262,15 +266,11 @@ def _gather(sweep: Sweep, manifest: Manifest, errors: list[Exception]) -> list[R
     results = []
     for folder in sorted(path for path in sweep.folder.iterdir() if path.name.startswith("trial-")):
         if not (folder / RESULT_FILE).exists():
-            run = Run(
-                folder=folder, config=sweep.base, records=sweep.records, manifest=manifest, sweep=sweep.folder.name
-            )
-            fail_run(run, f"the trial's process died after {_epochs_done(folder)} epochs")
+            fail_run(sweep.trial(folder, manifest), f"the trial's process died after {_epochs_done(folder)} epochs")
         results.append(read_result(folder))
     if not any(result.status == "finished" for result in results):
-        reason = next((r.error for r in results if r.error), None) or (
-            str(errors[0]).splitlines()[-1] if errors else "no trial ran"
-        )
+        reasons = [result.error for result in results if result.error] + [one_line(error) for error in errors]
+        reason = reasons[0] if reasons else "no trial ran"
         raise TrainingError(f"sweep {sweep.folder.name}: all {sweep.trials} trials failed, the first with: {reason}")
     return results
 

@@ -1,15 +1,15 @@
 """U-Net after Ronneberger, Fischer, Brox 2015 (https://arxiv.org/abs/1505.04597).
 
-Same-padded, 16 to 256 channels. Group normalisation (Wu, He 2018, https://arxiv.org/abs/1803.08494)
-instead of batch normalisation: it looks at one image at a time, so the result
-does not depend on how a batch is shared out among workers.
+Same-padded, 16 to 256 channels. Like the paper's it has no normalisation layers: batch normalisation
+would make the result depend on how a batch is shared out among workers, and group normalisation
+halves the speed on CPUs. He initialisation (https://arxiv.org/abs/1502.01852) and standardised images
+keep the activations in range instead.
 """
 
 import keras
 
 CLASSES = 2
 WIDTHS = (16, 32, 64, 128, 256)
-GROUPS = 8
 
 
 def build_unet(shape: tuple[int, int], dtype: str = "float32") -> keras.Model:
@@ -34,9 +34,7 @@ def build_unet(shape: tuple[int, int], dtype: str = "float32") -> keras.Model:
 
 def _two_convolutions(x: keras.KerasTensor, width: int, dtype: str) -> keras.KerasTensor:
     for _ in range(2):
-        x = keras.layers.Conv2D(width, 3, padding="same", use_bias=False, kernel_initializer="he_normal", dtype=dtype)(
-            x
-        )
-        x = keras.layers.GroupNormalization(GROUPS, dtype=dtype)(x)
-        x = keras.layers.ReLU(dtype=dtype)(x)
+        x = keras.layers.Conv2D(
+            width, 3, padding="same", activation="relu", kernel_initializer="he_normal", dtype=dtype
+        )(x)
     return x

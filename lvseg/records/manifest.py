@@ -85,6 +85,7 @@ class Manifest:
     """Images with no contour, as most of a cine: counted, not listed."""
 
     def to_json(self) -> str:
+        """The content of ``manifest.json``."""
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
 
     def part(self, split: SplitName, where: Path) -> SplitPart:

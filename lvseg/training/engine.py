@@ -42,9 +42,9 @@ def image_counts(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
     predicted = logits[..., 1] > logits[..., 0]
     labelled = labels > 0
-    count = lambda mask: tf.reduce_sum(tf.cast(mask, tf.float32), axis=[1, 2])  # noqa: E731
-    columns = [tf.reduce_mean(entropy, axis=[1, 2]), count(predicted & labelled), count(predicted), count(labelled)]
-    return tf.stack(columns, axis=1)
+    masks = tf.stack([predicted & labelled, predicted, labelled], axis=1)
+    pixels = tf.reduce_sum(tf.cast(masks, tf.float32), axis=[2, 3])
+    return tf.concat([tf.reduce_mean(entropy, axis=[1, 2])[:, tf.newaxis], pixels], axis=1)
 
 
 class Engine:

@@ -77,6 +77,7 @@ class _EpochTrainer:
         self.config = engine.config
         self.train_data = engine.place(shard.train)
         self.val_data = engine.place(shard.val)
+        self.steps = steps_per_epoch(shard.train_images, self.config.batch_size)
         self.pixels = int(np.prod(shard.train.masks.shape[1:]))
 
     def run(self, state: RunState) -> None:

@@ -47,6 +47,7 @@ class FolderMonitor(Monitor):
         self._last_note = 0.0
 
     def steps_done(self, epoch: int, step: int, steps: int, counts: tf.Tensor) -> None:
+        """Note the progress, at most once a second."""
         now = time.monotonic()
         if now - self._last_note < PROGRESS_SECONDS:
             return
@@ -54,6 +55,7 @@ class FolderMonitor(Monitor):
         self._note(epoch=epoch, step=step, steps=steps, loss=float(np.mean(counts.numpy()[..., 0])))
 
     def epoch_done(self, rows: Sequence[EpochRow], engine: Engine, val: Images) -> None:
+        """Write history, TensorBoard scalars and, when due, a picture."""
         row = rows[-1]
         write_history(self.folder, rows)
         self._note(epoch=row.epoch, step=0, steps=0, loss=row.loss)
@@ -62,6 +64,7 @@ class FolderMonitor(Monitor):
             self._write_picture(row.epoch, engine, val)
 
     def close(self) -> None:
+        """Close the TensorBoard log."""
         if self._writer is not None:
             self._writer.close()
 
