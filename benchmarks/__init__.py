@@ -1,0 +1,1 @@
+"""Speed, as ratios; never part of the tests."""
