@@ -15,6 +15,7 @@ from lvseg.config import ConvertConfig, SplitName, TrainConfig, TuneConfig, from
 from lvseg.errors import ConfigError, LvsegError
 from lvseg.leaderboard import Format
 from lvseg.progress import reporter, sweep_progress, watch_run
+from lvseg.quiet import import_quietly
 
 Flat = tyro.conf.arg(name="")
 """The settings of a config as flags of their own, without a prefix."""
@@ -290,7 +291,7 @@ def _tune(
 def _evaluate(run: Path, records: Path, split: SplitName) -> int:
     from rich.table import Table
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import_quietly("tensorflow")
     from lvseg.training.evaluate import evaluate_run
 
     evaluation = evaluate_run(run, records, split)

@@ -109,7 +109,7 @@ class TrainConfig(_Validated):
     """Images in one step, over all workers together."""
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
     """Adam's learning rate at step 0."""
-    decay_rate: Annotated[float, Field(gt=0, le=1)] = 0.9
+    decay_rate: Annotated[float, Field(gt=0, le=1)] = 0.97
     """Factor on the learning rate every decay-steps steps; 1 keeps it constant."""
     decay_steps: Annotated[int, Field(ge=1)] = 200
     """Steps over which the learning rate falls by decay-rate."""

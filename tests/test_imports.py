@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 LEVELS = (
     {"errors"},
-    {"config", "slices"},
+    {"config", "quiet", "slices"},
     {"rasterize", "results", "evaluation"},
     {"sources", "phantom", "split"},
     {"records"},

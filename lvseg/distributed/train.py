@@ -15,6 +15,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 from lvseg.distributed.ingest import RowsOfEachWorker, read_shards
 from lvseg.distributed.session import QUIET_ENVIRONMENT, cpus_for_each_worker, require_gpus
 from lvseg.errors import ConfigError, TrainingError
+from lvseg.quiet import import_quietly
 from lvseg.results import RunResult
 from lvseg.run_folder import CHECKPOINTS_NAME, Run, fail_run, finish_run, open_run
 from lvseg.training.order import training_rows
@@ -118,7 +119,8 @@ def check_fits(run: Run) -> None:
 
 
 def _fit(run: Run, callbacks: list[Any]) -> ray.train.Result:
-    from ray.train.tensorflow import TensorflowTrainer  # imports TensorFlow, which takes seconds
+    import_quietly("ray.train.tensorflow")  # takes seconds: loads TensorFlow
+    from ray.train.tensorflow import TensorflowTrainer
 
     config = run.config
     shards = read_shards(run.records, run.manifest, config.batch_size, config.workers)

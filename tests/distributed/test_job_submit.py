@@ -1,0 +1,142 @@
+"""``ray job submit`` to a cluster that ``ray start --head`` made, as the README says, token and all."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lvseg.records import Manifest
+from lvseg.results import read_result
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+TOKEN = "0123456789abcdef0123456789abcdef"
+START_S = 120
+JOB_S = 300
+RAY = Path(sys.executable).with_name("ray")
+
+
+@dataclass(frozen=True)
+class Head:
+    dashboard: str
+    environment: dict[str, str]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def status_of(url: str, token: str | None) -> int | None:
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return None
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[Head]:
+    """A head node of its own: own ports, own folder (short: it holds sockets), ended by its process id."""
+    folder = Path(tempfile.mkdtemp(prefix="lv", dir="/tmp"))
+    dashboard = free_port()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTHONPATH"))}
+    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+    flags = {
+        "--port": free_port(),
+        "--dashboard-port": dashboard,
+        "--dashboard-host": "127.0.0.1",
+        "--dashboard-agent-listen-port": free_port(),
+        "--ray-client-server-port": free_port(),
+        "--num-cpus": 3,
+        "--temp-dir": folder,
+    }
+    arguments = [str(part) for flag in flags.items() for part in flag]
+    url = f"http://127.0.0.1:{dashboard}"
+    with (folder / "head.log").open("wb") as log:
+        process = subprocess.Popen(
+            [RAY, "start", "--head", "--block", "--disable-usage-stats", *arguments],
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            deadline = time.monotonic() + START_S
+            while status_of(f"{url}/api/jobs/", TOKEN) != 200:
+                assert process.poll() is None, (folder / "head.log").read_text()
+                assert time.monotonic() < deadline, "the head node did not start"
+                time.sleep(0.5)
+            yield Head(dashboard=url, environment=environment)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def submit(head: Head, repository: Path, *job: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [RAY, "job", "submit", "--address", head.dashboard, "--working-dir", repository, "--", *job],
+        env=head.environment,
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        timeout=JOB_S,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def working_dir(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout without the environment that lies in it."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in ("lvseg", "jobs"):
+        shutil.copytree(repository / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def test_token_is_asked_for(head: Head) -> None:
+    assert status_of(f"{head.dashboard}/api/jobs/", None) == 401
+    assert status_of(f"{head.dashboard}/api/jobs/", "wrong" + TOKEN) in (401, 403)
+    assert status_of(f"{head.dashboard}/api/jobs/", TOKEN) == 200
+
+
+def test_train_and_tune_as_jobs(head: Head, converted: tuple[Path, Manifest], working_dir: Path, tmp_path: Path) -> None:
+    records, runs = str(converted[0]), str(tmp_path / "runs")
+    trained = submit(
+        head,
+        working_dir,
+        *("python", "jobs/train.py", records, "--runs", runs, "--name", "job", "--epochs", "2", "--workers", "2"),
+    )
+    assert trained.returncode == 0, trained.stdout + trained.stderr
+    result = read_result(tmp_path / "runs" / "job")
+    assert result.status == "finished" and result.workers == 2 and result.epochs == 2
+    assert "val Dice" in trained.stdout
+
+    tuned = submit(
+        head,
+        working_dir,
+        *("python", "jobs/tune.py", records, "--runs", runs, "--name", "sweep", "--epochs", "1", "--trials", "2"),
+    )
+    assert tuned.returncode == 0, tuned.stdout + tuned.stderr
+    assert len(list((tmp_path / "runs" / "sweep").glob("trial-*/result.json"))) == 2
+
+
+def test_job_that_fails_says_so(head: Head, converted: tuple[Path, Manifest], working_dir: Path) -> None:
+    relative = submit(head, working_dir, "python", "jobs/train.py", str(converted[0]), "--runs", "runs")
+    assert relative.returncode != 0
+    assert "runs must be an absolute path in a submitted job" in relative.stdout + relative.stderr

@@ -1,0 +1,193 @@
+"""Training with real Ray Train workers: the same numbers whatever the workers, and after a kill."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from lvseg.config import ConvertConfig, TrainConfig
+from lvseg.distributed.convert import convert
+from lvseg.distributed.train import run_training
+from lvseg.errors import ConfigError, RunError, TrainingError
+from lvseg.records import Manifest
+from lvseg.results import EpochRow, read_history, read_result
+from lvseg.run_folder import Run
+from lvseg.training.evaluate import evaluate_run
+from tests.distributed.weights import assert_same_weights
+
+pytestmark = pytest.mark.ray
+
+SHORT = TrainConfig(model="fcn", epochs=3, batch_size=12, steps_per_call=1, picture_every=2)
+LONG_EPOCHS = 25
+LONG = TrainConfig(model="fcn", epochs=LONG_EPOCHS, batch_size=4, picture_every=0)
+DEADLINE_S = 240
+LOSS_TOLERANCE = 1e-5
+SAME_NUMBERS = ("learning_rate", "loss", "accuracy", "dice", "val_loss", "val_accuracy", "val_dice", "val_dice_pooled")
+
+
+def run_of(converted: tuple[Path, Manifest], folder: Path, config: TrainConfig) -> Run:
+    records, manifest = converted
+    return Run(folder=folder, config=config, records=records, manifest=manifest)
+
+
+def assert_same_history(first: list[EpochRow], second: list[EpochRow]) -> None:
+    assert len(first) == len(second)
+    for ours, theirs in zip(first, second, strict=True):
+        for name in SAME_NUMBERS:
+            expected = getattr(theirs, name)
+            assert getattr(ours, name) == pytest.approx(expected, abs=LOSS_TOLERANCE), f"{name}, epoch {ours.epoch}"
+
+
+@pytest.fixture(scope="module")
+def one_worker(converted: tuple[Path, Manifest], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = run_of(converted, tmp_path_factory.mktemp("runs") / "one", SHORT)
+    run_training(run)
+    return run.folder
+
+
+def test_uneven_data(converted: tuple[Path, Manifest]) -> None:
+    """The tests below mean something only if the last batch and the shards are uneven."""
+    _, manifest = converted
+    assert manifest.splits["train"].images % SHORT.batch_size
+    assert manifest.splits["val"].images % 2 or manifest.splits["val"].images % 3
+
+
+def test_run_folder_is_complete(one_worker: Path, converted: tuple[Path, Manifest]) -> None:
+    records, manifest = converted
+    result, history = read_result(one_worker), read_history(one_worker)
+    assert result.status == "finished" and result.workers == 1 and result.epochs == 3
+    assert result.val_dice == max(row.val_dice for row in history)
+    assert result.best_epoch == max(history, key=lambda row: row.val_dice).epoch
+    assert result.records_sha256 == manifest.records_sha256
+    assert result.parameters == 1_857_848
+    for name in ("config.yaml", "best.weights.h5", "tensorboard", "pictures/epoch-0002.png", "pictures/epoch-0003.png"):
+        assert (one_worker / name).exists(), name
+    assert len(list((one_worker / "checkpoints").glob("epoch-*"))) <= 2
+    scores = evaluate_run(one_worker, records)
+    assert scores.summary.mean == pytest.approx(result.val_dice, abs=1e-6)
+    assert scores.summary.pooled == pytest.approx(result.val_dice_pooled, abs=1e-6)
+    assert scores.summary.by_case == pytest.approx(dict(result.val_dice_by_case), abs=1e-6)
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_more_workers_give_the_same_run(
+    workers: int, one_worker: Path, converted: tuple[Path, Manifest], tmp_path: Path
+) -> None:
+    run = run_of(converted, tmp_path / "many", dataclasses.replace(SHORT, workers=workers))
+    run_training(run)
+    assert_same_history(read_history(run.folder), read_history(one_worker))
+    assert_same_weights(run.folder, one_worker)
+
+
+def test_tfrecord_gives_the_same_run(cluster: None, phantom: Path, one_worker: Path, tmp_path: Path) -> None:
+    records = tmp_path / "records"
+    manifest = convert(phantom, records, ConvertConfig(val_fraction=0.34, format="tfrecord"))
+    run = run_of((records, manifest), tmp_path / "run", SHORT)
+    run_training(run)
+    assert_same_history(read_history(run.folder), read_history(one_worker))
+
+
+def test_finished_run_is_not_trained_again(one_worker: Path, converted: tuple[Path, Manifest]) -> None:
+    before = (one_worker / "history.csv").stat().st_mtime_ns
+    assert run_training(run_of(converted, one_worker, SHORT)) == read_result(one_worker)
+    assert (one_worker / "history.csv").stat().st_mtime_ns == before
+    with pytest.raises(RunError, match="learning_rate"):
+        run_training(run_of(converted, one_worker, dataclasses.replace(SHORT, learning_rate=0.5)))
+
+
+def test_what_cannot_work_is_refused_before_it_starts(converted: tuple[Path, Manifest], tmp_path: Path) -> None:
+    many = dataclasses.replace(SHORT, batch_size=64, workers=64)
+    with pytest.raises(ConfigError, match="workers must be at most the number of training images"):
+        run_training(run_of(converted, tmp_path / "many", many))
+    with pytest.raises(ConfigError, match="GPU"):
+        run_training(run_of(converted, tmp_path / "gpu", dataclasses.replace(SHORT, gpu=True)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_loss_that_is_not_finite_ends_the_run(converted: tuple[Path, Manifest], tmp_path: Path) -> None:
+    config = dataclasses.replace(SHORT, model="fc", learning_rate=10.0, epochs=60, picture_every=0)
+    run = run_of(converted, tmp_path / "wild", config)
+    try:
+        run_training(run)
+    except TrainingError as error:
+        assert "not finite at epoch" in str(error)
+        assert read_result(run.folder).status == "failed"
+    else:
+        assert all(np.isfinite(row.loss) for row in read_history(run.folder))
+
+
+@pytest.fixture(scope="module")
+def unbroken(converted: tuple[Path, Manifest], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = run_of(converted, tmp_path_factory.mktemp("runs") / "unbroken", LONG)
+    run_training(run)
+    return run.folder
+
+
+def epochs_done(folder: Path) -> int:
+    try:
+        return len(read_history(folder))
+    except RunError:
+        return 0
+
+
+def wait_for_epochs(folder: Path, epochs: int, process: subprocess.Popen[bytes]) -> None:
+    """Until the run has done so many epochs; fails when the process ends or nothing comes."""
+    deadline = time.monotonic() + DEADLINE_S
+    while epochs_done(folder) < epochs:
+        assert process.poll() is None, f"the run ended early with {process.returncode}"
+        assert time.monotonic() < deadline, f"no epoch {epochs} after {DEADLINE_S} s"
+        time.sleep(0.02)
+
+
+def train_command(records: Path, folder: Path) -> list[str]:
+    flags = ["--epochs", str(LONG_EPOCHS), "--picture-every", "0", "--runs", str(folder.parent), "--name", folder.name]
+    return [sys.executable, "-m", "lvseg.cli", "train", str(records), *flags]
+
+
+def start_training(records: Path, folder: Path, repository: Path) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    environment.pop("RAY_ADDRESS", None)
+    return subprocess.Popen(train_command(records, folder), env=environment, cwd=folder.parent)
+
+
+def test_killed_run_resumes_to_the_same_weights(
+    unbroken: Path, converted: tuple[Path, Manifest], tmp_path: Path, repository: Path
+) -> None:
+    folder = tmp_path / "killed"
+    with start_training(converted[0], folder, repository) as first:
+        wait_for_epochs(folder, 3, first)
+        family = [first, *psutil.Process(first.pid).children(recursive=True)]
+        for process in family:
+            process.send_signal(signal.SIGKILL)
+    broken_at = epochs_done(folder)
+    assert 3 <= broken_at < LONG_EPOCHS
+    with start_training(converted[0], folder, repository) as second:
+        assert second.wait(DEADLINE_S) == 0
+    assert [row.epoch for row in read_history(folder)] == list(range(1, LONG_EPOCHS + 1))
+    assert_same_history(read_history(folder), read_history(unbroken))
+    assert_same_weights(folder, unbroken)
+
+
+def test_ray_restarts_a_killed_worker(
+    unbroken: Path, converted: tuple[Path, Manifest], tmp_path: Path, repository: Path
+) -> None:
+    folder = tmp_path / "restarted"
+    with start_training(converted[0], folder, repository) as run:
+        wait_for_epochs(folder, 3, run)
+        workers = [
+            process
+            for process in psutil.Process(run.pid).children(recursive=True)
+            if "RayTrainWorker" in " ".join(process.cmdline())
+        ]
+        assert len(workers) == 1
+        workers[0].kill()
+        assert run.wait(DEADLINE_S) == 0
+    assert_same_history(read_history(folder), read_history(unbroken))
+    assert_same_weights(folder, unbroken)

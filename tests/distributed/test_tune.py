@@ -1,0 +1,101 @@
+"""Sweeps with real trials."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import ray
+
+from lvseg.config import TrainConfig, TuneConfig
+from lvseg.distributed.train import run_training
+from lvseg.distributed.tune import Sweep, plan_resources, run_sweep
+from lvseg.errors import ConfigError, RunError, TrainingError
+from lvseg.leaderboard import build
+from lvseg.records import Manifest
+from lvseg.results import read_history, read_result
+from lvseg.run_folder import Run
+from lvseg.space import Dimension
+
+pytestmark = pytest.mark.ray
+
+BASE = TrainConfig(model="fcn", epochs=2, batch_size=4, picture_every=0)
+RATES = {"learning_rate": Dimension(kind="grid", values=(1e-3, 2e-3))}
+
+
+def sweep_of(converted: tuple[Path, Manifest], folder: Path, **changes: object) -> Sweep:
+    settings = {"base": BASE, "space": RATES, "tune": TuneConfig(trials=1), **changes}
+    return Sweep(folder=folder, records=converted[0], **settings)  # type: ignore[arg-type]
+
+
+def test_every_trial_is_a_run(converted: tuple[Path, Manifest], tmp_path: Path) -> None:
+    sweep = sweep_of(converted, tmp_path / "sweep")
+    told: list[tuple[str, int, float]] = []
+    results = run_sweep(sweep, plan_resources(sweep), lambda *report: told.append(report))
+    assert [result.name for result in results] == ["trial-00000", "trial-00001"]
+    assert sorted(result.config["learning_rate"] for result in results) == [1e-3, 2e-3]
+    assert all(result.sweep == "sweep" and result.status == "finished" for result in results)
+    assert {(trial, epoch) for trial, epoch, _ in told} == {(r.name, epoch) for r in results for epoch in (1, 2)}
+    (group,) = build(tmp_path).groups
+    assert len(group.rows) == 2 and group.rows[0].result.val_dice == max(result.val_dice for result in results)
+
+    run = Run(
+        folder=tmp_path / "alone",
+        config=dataclasses.replace(BASE, learning_rate=results[0].config["learning_rate"]),
+        records=converted[0],
+        manifest=converted[1],
+    )
+    run_training(run)
+    alone, trial = read_history(run.folder), read_history(sweep.folder / results[0].name)
+    assert [row.val_loss for row in alone] == pytest.approx([row.val_loss for row in trial], abs=1e-5)
+
+    before = {path: path.stat().st_mtime_ns for path in sweep.folder.glob("trial-*/history.csv")}
+    again = run_sweep(sweep, plan_resources(sweep))
+    assert again == results
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    with pytest.raises(RunError, match="taken by another sweep"):
+        other = dataclasses.replace(sweep, base=dataclasses.replace(BASE, epochs=3))
+        run_sweep(other, plan_resources(other))
+
+
+def test_failed_trial_costs_itself_only(converted: tuple[Path, Manifest], tmp_path: Path) -> None:
+    (tmp_path / "sweep").mkdir()
+    sweep = sweep_of(converted, tmp_path / "sweep")
+    run_sweep(sweep, plan_resources(sweep))
+    victim = sweep.folder / "trial-00001"
+    (victim / "result.json").unlink()
+    newest = max((victim / "checkpoints").glob("latest"))
+    (newest / "model.weights.h5").write_bytes(b"damaged")
+    results = run_sweep(sweep, plan_resources(sweep))
+    assert [result.status for result in results] == ["finished", "failed"]
+    assert "damaged checkpoint" in (results[1].error or "") or "not weights" in (results[1].error or "")
+    assert [row.result.name for row in build(tmp_path).failed] == ["trial-00001"]
+
+
+def test_all_trials_failed_is_an_error(converted: tuple[Path, Manifest], tmp_path: Path) -> None:
+    blocked = tmp_path / "sweep"
+    sweep = sweep_of(converted, blocked, space={"learning_rate": Dimension(kind="grid", values=(1e-3,))})
+    run_sweep(sweep, plan_resources(sweep))
+    (blocked / "trial-00000" / "result.json").unlink()
+    (blocked / "trial-00000" / "checkpoints" / "latest" / "optimizer.npz").write_bytes(b"damaged")
+    with pytest.raises(TrainingError, match="all 1 trials failed"):
+        run_sweep(sweep, plan_resources(sweep))
+
+
+def test_trials_of_two_workers_fit_beside_each_other(converted: tuple[Path, Manifest], tmp_path: Path) -> None:
+    """Three cores hold one trial of two workers at a time; the other waits, nothing locks up."""
+    sweep = sweep_of(converted, tmp_path / "sweep", base=dataclasses.replace(BASE, workers=2, epochs=1))
+    resources = plan_resources(sweep)
+    assert resources.concurrency == 1
+    results = run_sweep(sweep, resources)
+    assert [result.status for result in results] == ["finished", "finished"]
+    assert all(result.workers == 2 for result in results)
+    assert all(read_result(sweep.folder / result.name).sweep == "sweep" for result in results)
+    groups = [group for group in ray.util.placement_group_table().values() if group["state"] != "REMOVED"]
+    assert groups == []
+
+
+def test_trial_that_cannot_fit_is_refused(converted: tuple[Path, Manifest], tmp_path: Path) -> None:
+    cores = int(ray.cluster_resources()["CPU"])
+    base = dataclasses.replace(BASE, workers=cores + 1, batch_size=cores + 1)
+    with pytest.raises(ConfigError, match=f"a trial of {cores + 1} does not fit: the cluster has {cores} CPUs"):
+        plan_resources(sweep_of(converted, tmp_path / "sweep", base=base))
