@@ -66,6 +66,7 @@ class _Section:
     group: Group
     plots: _Plots | None
     details: list[_Detail]
+    other_rows: tuple[Row, ...]
 
 
 def write_report(leaderboard: Leaderboard, out: Path) -> Path:
@@ -107,6 +108,7 @@ def _section(group: Group, index: int) -> _Section:
         group=group,
         plots=_plots(group.rows, str(index)),
         details=[_detail(row) for row in group.rows[:TOP_RUNS]],
+        other_rows=group.rows[TOP_RUNS:],
     )
 
 

@@ -111,6 +111,8 @@ def test_thirty_runs_draw_the_best_twelve_and_detail_three(folders) -> None:
     assert len(page.all("img")) == 3
     assert [attributes["id"] for attributes in page.all("article")] == ["run-1-1", "run-1-2", "run-1-3"]
     assert all(f"run-{number:02d}" in page.text for number in range(30))
+    assert "Commands of the other 27 runs" in page.text
+    assert page.text.count("lvseg train records") == 30
 
 
 def test_groups_have_own_tables_and_ids_are_unique(folders) -> None:
