@@ -93,11 +93,11 @@ def pixels(data: bytes, dtype: str, shape: tuple[int, int], name: str) -> np.nda
     """(rows, columns) view on raw pixel bytes.
 
     Raises:
-        RecordsError: the bytes do not fill the stated size.
+        RecordsError: the bytes do not fill the stated size, or there is no such dtype.
     """
     try:
         return np.frombuffer(data, np.dtype(dtype)).reshape(shape)
-    except ValueError:
+    except (ValueError, TypeError):
         raise RecordsError(f"record {name}: {len(data)} bytes do not make {shape[0]}x{shape[1]} of {dtype}") from None
 
 

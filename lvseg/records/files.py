@@ -44,7 +44,7 @@ def read_rows(
         return _read_tfrecord(path, start, stop, wanted)
     except FileNotFoundError:
         raise RecordsError(f"{path}: no such record file") from None
-    except (pa.ArrowException, OSError, KeyError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise RecordsError(f"{path}: not a readable {format} record file: {_first_line(error)}") from None
 
 
@@ -54,6 +54,7 @@ def _first_line(error: BaseException) -> str:
 
 def _read_parquet(path: Path, start: int, stop: int | None, columns: list[str]) -> pa.Table:
     with pq.ParquetFile(path) as file:
+        _require_columns(file.schema_arrow, columns)
         metadata = file.metadata
         stop = metadata.num_rows if stop is None else min(stop, metadata.num_rows)
         groups: list[int] = []
@@ -67,6 +68,13 @@ def _read_parquet(path: Path, start: int, stop: int | None, columns: list[str]) 
             offset += rows
         table = file.read_row_groups(groups, columns=columns)
     return table.slice(start - first_row, max(stop - start, 0))
+
+
+def _require_columns(schema: pa.Schema, columns: list[str]) -> None:
+    for name in columns:
+        found = schema.field(name).type if name in schema.names else "none"
+        if found != SCHEMA.field(name).type:
+            raise ValueError(f"column {name} must be {SCHEMA.field(name).type}, found {found}")
 
 
 def _write_tfrecord(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -112,16 +120,22 @@ def _records(dataset: Any) -> Iterator[bytes]:
 
 
 def _parse_example(tf: Any, record: bytes, columns: list[str]) -> dict[str, Any]:
-    features = tf.train.Example.FromString(record).features.feature
+    try:
+        features = tf.train.Example.FromString(record).features.feature
+    except Exception:  # protobuf's DecodeError; protobuf itself is no dependency of lvseg
+        raise ValueError("a record is no tf.train.Example") from None
     row: dict[str, Any] = {}
     for name in columns:
         field = SCHEMA.field(name)
         if name not in features:
             if not field.nullable:
-                raise KeyError(f"no feature {name}")
+                raise ValueError(f"no feature {name}")
             row[name] = None
             continue
-        row[name] = _value(field.type, features[name])
+        try:
+            row[name] = _value(field.type, features[name])
+        except IndexError:
+            raise ValueError(f"feature {name} must be {field.type}, found another type or nothing") from None
     return row
 
 

@@ -40,7 +40,7 @@ def training_rows(images: int, batch_size: int, workers: int, rank: int) -> rang
     """Rows of the training images that a worker holds.
 
     Raises:
-        ConfigError: there are fewer images than workers, or the batch cannot be shared out evenly.
+        ConfigError: the batch cannot be shared out evenly, or a worker would have no image.
     """
     if workers > images:
         raise ConfigError(f"workers must be at most the number of training images, got {workers} and {images}")
@@ -48,6 +48,11 @@ def training_rows(images: int, batch_size: int, workers: int, rank: int) -> rang
         raise ConfigError(f"batch_size must be divisible by workers, got {batch_size} and {workers}")
     bounds = even_bounds(images, batch_size)
     lanes = batch_size // workers
+    needed = (workers - 1) * lanes + 1
+    if images < needed:
+        raise ConfigError(
+            f"batch_size {batch_size} over {workers} workers needs at least {needed} training images, got {images}"
+        )
     return range(int(bounds[rank * lanes]), int(bounds[(rank + 1) * lanes]))
 
 

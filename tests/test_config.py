@@ -1,0 +1,144 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from lvseg.config import EXECUTION_FIELDS, MODEL_NAMES, ConvertConfig, TrainConfig, TuneConfig, from_mapping, read_yaml
+from lvseg.errors import ConfigError
+
+OUT_OF_RANGE = [
+    (ConvertConfig, "val_fraction", 0, "greater than 0"),
+    (ConvertConfig, "val_fraction", 1, "less than 1"),
+    (ConvertConfig, "val_fraction", float("nan"), "than"),
+    (ConvertConfig, "seed", -1, "greater than or equal to 0"),
+    (ConvertConfig, "shard_images", 0, "greater than or equal to 1"),
+    (ConvertConfig, "shard_images", 65537, "less than or equal to 65536"),
+    (ConvertConfig, "source", "nifti", "'auto', 'linked' or 'pairs'"),
+    (ConvertConfig, "format", "hdf5", "'parquet' or 'tfrecord'"),
+    (ConvertConfig, "labels", "given", "'centre' or 'course'"),
+    (ConvertConfig, "split", "random", "'patient', 'image' or 'official'"),
+    (TrainConfig, "model", "resnet", "fc, fcn, unet"),
+    (TrainConfig, "epochs", 0, "greater than or equal to 1"),
+    (TrainConfig, "epochs", 100_001, "less than or equal to 100000"),
+    (TrainConfig, "epochs", 2.5, "valid integer"),
+    (TrainConfig, "batch_size", 0, "greater than or equal to 1"),
+    (TrainConfig, "batch_size", 65_537, "less than or equal to 65536"),
+    (TrainConfig, "learning_rate", 0, "greater than 0"),
+    (TrainConfig, "learning_rate", 10.5, "less than or equal to 10"),
+    (TrainConfig, "learning_rate", float("nan"), "than"),
+    (TrainConfig, "learning_rate", "fast", "valid number"),
+    (TrainConfig, "decay_rate", 0, "greater than 0"),
+    (TrainConfig, "decay_rate", 1.01, "less than or equal to 1"),
+    (TrainConfig, "decay_steps", 0, "greater than or equal to 1"),
+    (TrainConfig, "staircase", "maybe", "valid boolean"),
+    (TrainConfig, "precision", "float16", "'float32' or 'bfloat16'"),
+    (TrainConfig, "seed", -1, "greater than or equal to 0"),
+    (TrainConfig, "seed", 2**31, "less than 2147483648"),
+    (TrainConfig, "workers", 0, "greater than or equal to 1"),
+    (TrainConfig, "workers", 4097, "less than or equal to 4096"),
+    (TrainConfig, "cpus_per_worker", 0, "greater than or equal to 1"),
+    (TrainConfig, "steps_per_call", 0, "greater than or equal to 1"),
+    (TrainConfig, "picture_every", -1, "greater than or equal to 0"),
+    (TrainConfig, "max_failures", -1, "greater than or equal to 0"),
+    (TuneConfig, "trials", 0, "greater than or equal to 1"),
+    (TuneConfig, "concurrency", 0, "greater than or equal to 1"),
+    (TuneConfig, "search_seed", 2**31, "less than 2147483648"),
+]
+
+
+@pytest.mark.parametrize(("cls", "field", "value", "allowed"), OUT_OF_RANGE)
+def test_a_wrong_value_is_refused_with_field_value_and_range(
+    cls: type, field: str, value: object, allowed: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        cls(**{field: value})
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(field)
+    assert allowed in message
+    assert message.endswith(f"got {value!r}")
+
+
+@pytest.mark.parametrize("cls", [ConvertConfig, TrainConfig, TuneConfig])
+def test_every_setting_with_a_range_or_choices_is_in_the_table_above(cls: type) -> None:
+    tested = {field for owner, field, *_ in OUT_OF_RANGE if owner is cls}
+    assert {field.name for field in dataclasses.fields(cls)} - tested <= {"gpu"}
+
+
+@pytest.mark.parametrize("cls", [ConvertConfig, TrainConfig, TuneConfig])
+def test_an_unknown_setting_lists_the_known_ones(cls: type) -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_mapping(cls, {"learning-rat": 1})
+    assert "unknown setting learning_rat; known: " in str(caught.value)
+    assert all(field.name in str(caught.value) for field in dataclasses.fields(cls))
+
+
+def test_several_faults_are_told_at_once_on_one_line() -> None:
+    with pytest.raises(ConfigError, match=r"^epochs must .*got 0; decay_rate must .*got 2$"):
+        TrainConfig(epochs=0, decay_rate=2)
+
+
+def test_the_batch_must_be_shared_out_evenly() -> None:
+    assert TrainConfig(batch_size=32, workers=4).workers == 4
+    with pytest.raises(ConfigError, match=r"^batch_size must be divisible by workers, got 30 and 4$"):
+        TrainConfig(batch_size=30, workers=4)
+
+
+def test_replace_validates_too() -> None:
+    with pytest.raises(ConfigError, match="epochs must be"):
+        dataclasses.replace(TrainConfig(), epochs=0)
+
+
+def test_a_config_does_not_change() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        TrainConfig().epochs = 3  # type: ignore[misc]
+
+
+def test_model_names_are_those_of_the_builders() -> None:
+    from lvseg.models import BUILDERS
+
+    assert tuple(BUILDERS) == MODEL_NAMES
+
+
+def test_identity_leaves_out_what_only_says_where_it_runs() -> None:
+    here = TrainConfig(batch_size=4, workers=1)
+    there = TrainConfig(batch_size=4, workers=4, gpu=True, cpus_per_worker=2, steps_per_call=1, max_failures=0)
+    assert here.identity() == there.identity()
+    assert here.identity() != dataclasses.replace(here, learning_rate=0.5).identity()
+    assert EXECUTION_FIELDS <= {field.name for field in dataclasses.fields(TrainConfig)}
+
+
+@pytest.mark.parametrize("text", ["batch-size: 8\nlearning-rate: 1e-3\n", "batch_size: 8\nlearning_rate: 0.001\n"])
+def test_yaml_keys_have_dashes_or_underscores(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(text)
+    assert from_mapping(TrainConfig, read_yaml(path)) == TrainConfig(batch_size=8, learning_rate=1e-3)
+
+
+def test_an_empty_yaml_file_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "empty.yaml"
+    path.write_text("# nothing\n")
+    assert read_yaml(path) == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"- 1\n- 2\n", "expected a mapping of settings to values, found list"),
+        (b"3: 4\n", "expected a mapping of settings to values"),
+        (b"a: [1\n", "not a YAML file"),
+        (b"\xff\xfe\x00a", "not a YAML file"),
+    ],
+)
+def test_a_file_that_holds_no_settings_is_named(tmp_path: Path, content: bytes, fault: str) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        read_yaml(path)
+    assert str(caught.value).startswith(f"{path}: {fault}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.yaml: cannot be read: No such file"):
+        read_yaml(tmp_path / "none.yaml")

@@ -1,0 +1,89 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from lvseg.errors import ConfigError
+from lvseg.training.order import epoch_order, even_bounds, steps_per_epoch, training_rows, validation_rows
+
+CASES = [
+    (images, batch, workers)
+    for images, batch, workers in itertools.product((1, 2, 3, 7, 8, 23, 64, 101), (1, 2, 4, 6, 12), (1, 2, 3, 4, 6))
+    if batch % workers == 0 and images > (workers - 1) * batch // workers
+]
+
+
+def steps_of(images: int, batch: int, workers: int, epoch: int = 3) -> list[list[int]]:
+    """For each step the images, as rows of the whole training part, over all workers."""
+    steps: list[list[int]] = [[] for _ in range(steps_per_epoch(images, batch))]
+    for rank in range(workers):
+        order = epoch_order(images, batch, workers, rank, seed=5, epoch=epoch)
+        first = training_rows(images, batch, workers, rank).start
+        for step, (rows, weights) in enumerate(zip(order.rows, order.weights, strict=True)):
+            steps[step] += [first + int(row) for row in rows[weights > 0]]
+    return steps
+
+
+@pytest.mark.parametrize(("images", "batch", "workers"), CASES)
+def test_every_image_exactly_once_an_epoch(images: int, batch: int, workers: int) -> None:
+    steps = steps_of(images, batch, workers)
+    assert sorted(itertools.chain(*steps)) == list(range(images))
+    assert all(len(step) == min(batch, images) for step in steps[:-1])
+
+
+@pytest.mark.parametrize(("images", "batch", "workers"), CASES)
+def test_the_images_of_a_step_do_not_depend_on_the_workers(images: int, batch: int, workers: int) -> None:
+    assert steps_of(images, batch, workers) == steps_of(images, batch, 1)
+
+
+@pytest.mark.parametrize(("images", "batch", "workers"), CASES)
+def test_workers_agree_on_steps_and_batch_sizes(images: int, batch: int, workers: int) -> None:
+    orders = [epoch_order(images, batch, workers, rank, seed=5, epoch=1) for rank in range(workers)]
+    expected = steps_per_epoch(images, batch), batch // workers
+    assert {order.rows.shape for order in orders} == {order.weights.shape for order in orders} == {expected}
+    real = sum(order.weights.sum(axis=1) for order in orders)
+    for order in orders:
+        np.testing.assert_array_equal(order.batch_images, real)
+        assert order.batch_images.min() > 0
+
+
+@pytest.mark.parametrize(("images", "batch", "workers"), CASES)
+def test_a_worker_shows_only_images_that_it_holds(images: int, batch: int, workers: int) -> None:
+    for rank in range(workers):
+        held = len(training_rows(images, batch, workers, rank))
+        order = epoch_order(images, batch, workers, rank, seed=0, epoch=2)
+        assert held > 0
+        assert 0 <= order.rows.min() <= order.rows.max() < held
+
+
+@pytest.mark.parametrize(("images", "workers"), [(0, 2), (1, 3), (10, 3), (12, 4), (5, 5)])
+def test_every_validation_image_belongs_to_one_worker(images: int, workers: int) -> None:
+    rows = [row for rank in range(workers) for row in validation_rows(images, workers, rank)]
+    assert rows == list(range(images))
+
+
+def test_seed_and_epoch_change_the_order() -> None:
+    orders = [epoch_order(40, 4, 1, 0, seed, epoch).rows.tolist() for seed, epoch in [(0, 1), (0, 2), (1, 1)]]
+    assert orders[0] != orders[1]
+    assert orders[0] != orders[2]
+    assert orders[0] == epoch_order(40, 4, 1, 0, 0, 1).rows.tolist()
+
+
+def test_bounds_are_equal_to_within_one_the_longer_first() -> None:
+    assert even_bounds(10, 4).tolist() == [0, 3, 6, 8, 10]
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "workers", "message"),
+    [
+        (3, 4, 4, "workers must be at most the number of training images, got 4 and 3"),
+        (30, 9, 2, "batch_size must be divisible by workers, got 9 and 2"),
+        (3, 8, 2, "batch_size 8 over 2 workers needs at least 5 training images, got 3"),
+        (4, 8, 2, "batch_size 8 over 2 workers needs at least 5 training images, got 4"),
+    ],
+)
+def test_what_cannot_be_shared_out_is_refused(images: int, batch: int, workers: int, message: str) -> None:
+    for rank in range(workers):
+        with pytest.raises(ConfigError) as caught:
+            training_rows(images, batch, workers, rank)
+        assert str(caught.value) == message
