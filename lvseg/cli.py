@@ -51,9 +51,12 @@ def _base_configs(args: list[str]) -> tuple[ConvertConfig, TrainConfig]:
     if not values:
         return ConvertConfig(), TrainConfig()
     content = read_yaml(Path(values[-1]))
-    if args[0] == "convert":
-        return from_mapping(ConvertConfig, content), TrainConfig()
-    return ConvertConfig(), from_mapping(TrainConfig, content)
+    try:
+        if args[0] == "convert":
+            return from_mapping(ConvertConfig, content), TrainConfig()
+        return ConvertConfig(), from_mapping(TrainConfig, content)
+    except ConfigError as error:
+        raise ConfigError(f"{values[-1]}: {error}") from None
 
 
 def make_verbs(convert_base: ConvertConfig, train_base: TrainConfig) -> dict[str, Callable[..., int]]:
@@ -214,14 +217,13 @@ def _console() -> Console:
 
 def _convert(source: Path, records: Path, settings: ConvertConfig, *, overwrite: bool, verbose: bool) -> int:
     from lvseg.distributed.convert import convert
-    from lvseg.distributed.session import ray_session
 
     _require_durable("records", records)
     console = _console()
-    with ray_session(verbose=verbose), reporter("convert", console) as shown:
-        manifest = convert(source, records, settings, overwrite=overwrite, progress=shown.update)
+    with reporter("convert", console) as shown:
+        manifest = convert(source, records, settings, overwrite=overwrite, progress=shown.update, verbose=verbose)
     for name, part in manifest.splits.items():
-        console.print(f"{name}: {part.images} images of {part.patients} patients")
+        console.print(f"{name}: {part.images} images, patients: {part.patients}")
     sizes = ", ".join(f"{count} of {shape}" for shape, count in manifest.shapes.items())
     console.print(f"labels {manifest.labels}, split by {manifest.split}, sizes {sizes}")
     if manifest.unlabelled_images:
@@ -235,18 +237,21 @@ def _convert(source: Path, records: Path, settings: ConvertConfig, *, overwrite:
 
 def _train(records: Path, settings: TrainConfig, runs: Path, name: str | None, *, verbose: bool) -> int:
     from lvseg.records import read_manifest
-    from lvseg.run_folder import Run, default_name
+    from lvseg.run_folder import Run, default_name, open_run
 
     _require_durable("runs", runs)
-    folder = runs / _checked_name(name or default_name(settings.model))
+    folder = runs / _checked_name(default_name(settings.model) if name is None else name)
     run = Run(folder=folder, config=settings, records=records, manifest=read_manifest(records))
     console = _console()
 
     from lvseg.distributed.session import ray_session
-    from lvseg.distributed.train import run_training
+    from lvseg.distributed.train import check_fits, run_training
 
-    with ray_session(settings.workers, verbose=verbose), watch_run(folder, settings.epochs, console):
-        result = run_training(run)
+    check_fits(run)
+    result = open_run(run)
+    if result is None:
+        with ray_session(settings.workers, verbose=verbose), watch_run(folder, settings.epochs, console):
+            result = run_training(run)
     console.print(
         f"{folder}: val Dice {result.val_dice:.4f} (pooled {result.val_dice_pooled:.4f}) at epoch {result.best_epoch} "
         f"of {result.epochs}, {result.seconds:.0f} s, {result.images_per_second:.1f} images/s",
@@ -269,14 +274,15 @@ def _tune(
     from lvseg.space import read_space
 
     _require_durable("runs", runs)
-    folder = runs / _checked_name(name or default_name(f"sweep-{settings.model}"))
+    folder = runs / _checked_name(default_name(f"sweep-{settings.model}") if name is None else name)
     dimensions = read_space(space, settings)
     console = _console()
 
     from lvseg.distributed.session import ray_session
-    from lvseg.distributed.tune import Sweep, plan_resources, run_sweep
+    from lvseg.distributed.tune import Sweep, open_sweep, plan_resources, run_sweep
 
     sweep = Sweep(folder=folder, base=settings, space=dimensions, tune=sweep_settings, records=records)
+    open_sweep(sweep)
     with ray_session(settings.workers, verbose=verbose):
         resources = plan_resources(sweep)
         console.print(f"{sweep.trials} trials, {resources.concurrency} at a time, {resources.cpus} CPU(s) a worker")
@@ -305,6 +311,12 @@ def _evaluate(run: Path, records: Path, split: SplitName) -> int:
     table.add_row("mean over images", f"{summary.mean:.4f}")
     table.add_row("pooled", f"{summary.pooled:.4f}")
     console.print(table)
+    if evaluation.training_labels != evaluation.labels:
+        console.print(
+            f"note: trained on labels {evaluation.training_labels}, scored on labels {evaluation.labels}: "
+            "not to be compared with scores within one convention",
+            soft_wrap=True,
+        )
     if summary.worst_image:
         console.print(f"lowest: {summary.worst_image[0]} {summary.worst_image[1]:.4f}")
     if summary.undefined:

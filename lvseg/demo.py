@@ -67,7 +67,7 @@ def _convert(phantom: Path, records: Path, console: Console) -> None:
     with reporter("convert", console) as shown:
         manifest = convert(phantom, records, ConvertConfig(), progress=shown.update)
     for name, part in manifest.splits.items():
-        console.print(f"{name}: {part.images} images of {part.patients} patients")
+        console.print(f"{name}: {part.images} images, patients: {part.patients}")
 
 
 def _sweep(records: Path, runs: Path, console: Console) -> None:

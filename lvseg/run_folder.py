@@ -29,6 +29,8 @@ ORIGIN_NAME = "run.json"
 WEIGHTS_NAME = "best.weights.h5"
 CHECKPOINTS_NAME = "checkpoints"
 
+RECIPE = ("model", "epochs", "batch_size", "learning_rate", "decay_rate", "decay_steps")
+"""Settings that a run's command always names, so that it means the same after a default has changed."""
 _NAMED_PACKAGES = ("tensorflow", "keras", "ray", "numpy", "pyarrow", "pydicom")
 
 
@@ -57,17 +59,29 @@ class Run:
         return f"lvseg train {shlex.quote(str(self.records))} {' '.join(changed_flags(self.config))}".rstrip()
 
 
+def training_labels(folder: Path) -> str:
+    """Label convention of the records that the run in a folder was trained on.
+
+    Raises:
+        RunError: the folder's ``run.json`` is missing or damaged.
+    """
+    path = folder / ORIGIN_NAME
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["labels"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise RunError(f"{path}: missing or damaged") from None
+
+
 def default_name(model: str) -> str:
     """A name for a run that was given none: model and UTC time."""
     return f"{model}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
 
 def changed_flags(config: TrainConfig) -> Iterable[str]:
-    """The settings that differ from the defaults, as command-line flags; the model always."""
-    yield f"--model {config.model}"
+    """The recipe, and the other settings that differ from the defaults, as command-line flags."""
     for field in dataclasses.fields(TrainConfig):
         value = getattr(config, field.name)
-        if field.name == "model" or value == field.default:
+        if field.name not in RECIPE and value == field.default:
             continue
         flag = field.name.replace("_", "-")
         if isinstance(value, bool):
@@ -86,7 +100,12 @@ def open_run(run: Run) -> RunResult | None:
         RunError: the name is taken by a run with another configuration or other records, or
             the folder cannot be written.
     """
-    origin = {"records": str(run.records), "records_sha256": run.manifest.records_sha256, "lvseg": __version__}
+    origin = {
+        "records": str(run.records),
+        "records_sha256": run.manifest.records_sha256,
+        "labels": run.manifest.labels,
+        "lvseg": __version__,
+    }
     try:
         if (run.folder / ORIGIN_NAME).exists():
             _require_same(run)
@@ -106,9 +125,14 @@ def open_run(run: Run) -> RunResult | None:
 
 
 def _require_same(run: Run) -> None:
-    origin = json.loads((run.folder / ORIGIN_NAME).read_text(encoding="utf-8"))
-    if origin["records_sha256"] != run.manifest.records_sha256:
-        raise RunError(f"run {run.name} was trained on other records ({origin['records']}); choose another name")
+    path = run.folder / ORIGIN_NAME
+    try:
+        origin = json.loads(path.read_text(encoding="utf-8"))
+        records, digest = origin["records"], origin["records_sha256"]
+    except (ValueError, KeyError, TypeError):
+        raise RunError(f"{path}: damaged, expected the run's records; choose another name") from None
+    if digest != run.manifest.records_sha256:
+        raise RunError(f"run {run.name} was trained on other records ({records}); choose another name")
     before = read_yaml(run.folder / CONFIG_NAME)
     now = dataclasses.asdict(run.config)
     differing = [key for key in now if key not in EXECUTION_FIELDS and before.get(key) != now[key]]

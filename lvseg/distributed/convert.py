@@ -15,6 +15,7 @@ import ray.data
 
 from lvseg import __version__
 from lvseg.config import ConvertConfig, RasterConvention, RecordFormat, SplitName
+from lvseg.distributed.session import ray_session
 from lvseg.errors import RecordsError, SourceError
 from lvseg.records import MANIFEST_NAME, SCHEMA_VERSION, Manifest, RecordFile, Skip, SplitPart, slice_to_row, write_rows
 from lvseg.records.files import SUFFIXES
@@ -38,9 +39,15 @@ class Shard:
 
 
 def convert(
-    source: Path, records: Path, config: ConvertConfig, *, overwrite: bool = False, progress: Progress = lambda *_: None
+    source: Path,
+    records: Path,
+    config: ConvertConfig,
+    *,
+    overwrite: bool = False,
+    progress: Progress = lambda *_: None,
+    verbose: bool = False,
 ) -> Manifest:
-    """Convert a source folder into a record set; needs a Ray session.
+    """Convert a source folder into a record set, in the Ray session that is there or in its own.
 
     Files that cannot be used are skipped and listed in the manifest. The record files are the
     same, byte for byte, whatever the cluster.
@@ -51,6 +58,7 @@ def convert(
         config: Label convention, split, format.
         overwrite: Replace a record set that is there.
         progress: Told after every finished record file.
+        verbose: Show Ray's own messages.
 
     Raises:
         SourceError: nothing usable in ``source``.
@@ -64,7 +72,8 @@ def convert(
         check_no_leak(items, parts)
     shards = plan_shards(listing.items, parts, config)
     _claim_folder(records, overwrite)
-    done = _run(shards, source, records, config, progress)
+    with ray_session(verbose=verbose):
+        done = _run(shards, source, records, config, progress)
     manifest = _manifest(shards, done, listing, config)
     _require_images(manifest, source)
     _remove_stale_files(records, manifest)
@@ -91,7 +100,7 @@ def write_shard(
     """Read, rasterise and write one record file.
 
     Returns:
-        Per row name, case id, size and hashes; and the skipped files.
+        Per row name, case id, size and hashes, and the skipped files; or the error that ends the job.
     """
     rows, facts, skipped = [], [], []
     for item in shard.items:
@@ -113,8 +122,11 @@ def write_shard(
                 "content": content.hexdigest(),
             }
         )
-    if rows:
-        write_rows(records / shard.file, rows, format)
+    try:
+        if rows:
+            write_rows(records / shard.file, rows, format)
+    except OSError as error:
+        return {"error": f"{records / shard.file}: cannot be written: {error.strerror}"}
     return {"facts": facts, "skipped": skipped}
 
 
@@ -138,7 +150,9 @@ def _run(
     total = sum(len(shard.items) for shard in shards)
     progress(0, total)
     for row in dataset.iter_rows():
-        results[row["index"]] = json.loads(row["result"])
+        results[row["index"]] = result = json.loads(row["result"])
+        if "error" in result:
+            raise RecordsError(result["error"])
         progress(sum(len(shards[index].items) for index in results), total)
     return [results[index] for index in range(len(shards))]
 

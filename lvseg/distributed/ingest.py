@@ -12,8 +12,10 @@ from typing import Any
 
 import pyarrow as pa
 import ray.data
+import ray.exceptions
 import ray.train
 
+from lvseg.errors import RecordsError
 from lvseg.records import Manifest, SplitPart, read_rows
 from lvseg.training.order import training_rows, validation_rows
 from lvseg.training.shards import COLUMNS
@@ -47,7 +49,12 @@ def read_part(records: Path, manifest: Manifest, part: SplitPart, rows: range) -
     dataset = ray.data.from_items(ranges, override_num_blocks=len(ranges))
     ordered = dataset.map_batches(read, batch_size=1, batch_format="numpy", zero_copy_batch=True)
     ordered.context.execution_options.preserve_order = True
-    return ordered.materialize()
+    try:
+        return ordered.materialize()
+    except ray.exceptions.RayTaskError as error:
+        for file, start, stop in row_ranges(part, rows):
+            read_rows(folder / file, format, start, stop, COLUMNS)  # raises what Ray hides: which file, and why
+        raise RecordsError(f"{records}: could not be read: {type(error).__name__}") from error
 
 
 def read_shards(records: Path, manifest: Manifest, batch_size: int, workers: int) -> dict[str, list[ray.data.Dataset]]:

@@ -46,7 +46,7 @@ def _quiet_libraries(verbose: bool) -> None:
     context.enable_progress_bars = verbose
     if not verbose:
         for name in ("ray.data", "ray.train", "ray.tune"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def is_private_cluster() -> bool:

@@ -69,6 +69,8 @@ def run_training(run: Run, callbacks: list[Any] | None = None) -> RunResult:
         TrainingError: the training failed; the run's ``result.json`` says so too.
     """
     check_fits(run)
+    if run.config.gpu:
+        require_gpus(run.config.workers)
     finished = open_run(run)
     if finished is not None:
         return finished
@@ -101,10 +103,10 @@ def _best_checkpoint(result: ray.train.Result, outcome: Outcome) -> Iterator[Pat
 
 
 def check_fits(run: Run) -> None:
-    """Refuse before anything starts what cannot work.
+    """Refuse before anything starts what cannot work; needs no Ray session.
 
     Raises:
-        ConfigError: more workers than images, no GPUs, or a size that the model cannot take.
+        ConfigError: more workers than images, or a size that the model cannot take.
         RecordsError: an empty part, or images of several sizes.
     """
     shape = run.manifest.image_shape(run.records)
@@ -114,8 +116,6 @@ def check_fits(run: Run) -> None:
         raise ConfigError(
             f"models need images whose sides are multiples of 16, {run.records} has {shape[0]}x{shape[1]}"
         )
-    if run.config.gpu:
-        require_gpus(run.config.workers)
 
 
 def _fit(run: Run, callbacks: list[Any]) -> ray.train.Result:

@@ -111,9 +111,7 @@ def run_sweep(sweep: Sweep, resources: Resources, progress: Progress = _no_progr
         RunError: the sweep's name is taken.
         TrainingError: every trial failed.
     """
-    manifest = read_manifest(sweep.records)
-    check_fits(Run(folder=sweep.folder, config=sweep.base, records=sweep.records, manifest=manifest))
-    _claim_folder(sweep, manifest)
+    manifest = open_sweep(sweep)
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     trainable = tune.with_parameters(
         run_trial, sweep=dataclasses.replace(sweep, folder=sweep.folder.resolve()), cpus=resources.cpus
@@ -139,6 +137,19 @@ def run_sweep(sweep: Sweep, resources: Resources, progress: Progress = _no_progr
         ),
     )
     return _gather(sweep, manifest, tuner.fit().errors)
+
+
+def open_sweep(sweep: Sweep) -> Manifest:
+    """Refuse what cannot work and claim the sweep's folder; needs no Ray session.
+
+    Raises:
+        ConfigError, RecordsError: nothing could run at all.
+        RunError: the sweep's name is taken, or its folder cannot be written.
+    """
+    manifest = read_manifest(sweep.records)
+    check_fits(sweep.trial(sweep.folder, manifest))
+    _claim_folder(sweep, manifest)
+    return manifest
 
 
 def _claim_folder(sweep: Sweep, manifest: Manifest) -> None:

@@ -16,7 +16,7 @@ from lvseg.errors import RunError
 from lvseg.evaluation import DiceSummary, dice_from_counts, summarise
 from lvseg.records import read_manifest
 from lvseg.results import write_text_atomically
-from lvseg.run_folder import CONFIG_NAME, WEIGHTS_NAME
+from lvseg.run_folder import CONFIG_NAME, WEIGHTS_NAME, training_labels
 from lvseg.training.checkpoint import load_weights
 from lvseg.training.engine import Engine
 from lvseg.training.shards import collect, read_tables
@@ -32,6 +32,8 @@ class Evaluation:
     """The part that was scored."""
     labels: str
     """Label convention of these records."""
+    training_labels: str
+    """Label convention that the run was trained on; scores across conventions do not compare."""
     records_sha256: str
     """Identity of the record set."""
     summary: DiceSummary
@@ -77,6 +79,7 @@ def evaluate_run(run: Path, records: Path, split: SplitName = "val") -> Evaluati
         run=run.name,
         split=split,
         labels=manifest.labels,
+        training_labels=training_labels(run),
         records_sha256=manifest.records_sha256,
         summary=summarise(images.names, images.case_ids, *counts),
         images=tuple(zip(images.names, images.case_ids, dice.tolist(), strict=True)),

@@ -19,6 +19,8 @@ def comparison_grid(
 ) -> NDArray[np.uint8]:
     """One row an image: the image, the label on it, the prediction on it with the label's outline.
 
+    Each row shows the half of the image around label and prediction; nothing that is marked is cut off.
+
     Args:
         images: (n, rows, columns) stored values.
         masks: (n, rows, columns), 0 or 1.
@@ -27,13 +29,28 @@ def comparison_grid(
     Returns:
         (n · PANEL_PX, 3 · PANEL_PX, 3) RGB.
     """
-    rows = [_row(*item) for item in zip(images, masks, predictions, strict=True)]
+    rows = []
+    for image, mask, prediction in zip(images, masks, predictions, strict=True):
+        view = _view(mask | prediction)
+        rows.append(_row(image[view], mask[view], prediction[view]))
     return np.asarray(cv2.cvtColor(np.vstack(rows), cv2.COLOR_BGR2RGB))
 
 
 def encode_png(rgb: NDArray[np.uint8]) -> bytes:
     """(rows, columns, 3) RGB → PNG bytes."""
     return bytes(cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1].tobytes())
+
+
+def _view(region: NDArray[np.uint8]) -> tuple[slice, slice]:
+    """The half of the image around the marked region, or all of it where the region does not fit into a half."""
+    shape = np.array(region.shape)
+    marked = np.argwhere(region)
+    if not len(marked):
+        return slice(None), slice(None)
+    low, high = marked.min(axis=0), marked.max(axis=0) + 1
+    size = shape // 2 if np.all(high - low <= shape // 2) else shape
+    start = np.clip((low + high - size) // 2, 0, shape - size)
+    return slice(start[0], start[0] + size[0]), slice(start[1], start[1] + size[1])
 
 
 def _row(image: NDArray[np.integer], mask: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -12,6 +12,7 @@ from lvseg.distributed.session import ray_session
 from lvseg.phantom import write_phantom
 from lvseg.records import Manifest
 
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[None]:
     """Three cores, however many the machine has: room for three workers of one core."""

@@ -115,7 +115,9 @@ def test_token_is_asked_for(head: Head) -> None:
     assert status_of(f"{head.dashboard}/api/jobs/", TOKEN) == 200
 
 
-def test_train_and_tune_as_jobs(head: Head, converted: tuple[Path, Manifest], working_dir: Path, tmp_path: Path) -> None:
+def test_train_and_tune_as_jobs(
+    head: Head, converted: tuple[Path, Manifest], working_dir: Path, tmp_path: Path
+) -> None:
     records, runs = str(converted[0]), str(tmp_path / "runs")
     trained = submit(
         head,
@@ -124,7 +126,9 @@ def test_train_and_tune_as_jobs(head: Head, converted: tuple[Path, Manifest], wo
     )
     assert trained.returncode == 0, trained.stdout + trained.stderr
     result = read_result(tmp_path / "runs" / "job")
-    assert result.status == "finished" and result.workers == 2 and result.epochs == 2
+    assert result.status == "finished"
+    assert result.workers == 2
+    assert result.epochs == 2
     assert "val Dice" in trained.stdout
 
     tuned = submit(

@@ -2,20 +2,22 @@
 
 import dataclasses
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
+import yaml
 
 from lvseg.config import ConvertConfig, TrainConfig
 from lvseg.distributed.convert import convert
 from lvseg.distributed.train import run_training
-from lvseg.errors import ConfigError, RunError, TrainingError
+from lvseg.errors import ConfigError, RecordsError, RunError, TrainingError
 from lvseg.records import Manifest
 from lvseg.results import EpochRow, read_history, read_result
 from lvseg.run_folder import Run
@@ -25,8 +27,7 @@ from tests.distributed.weights import assert_same_weights
 pytestmark = pytest.mark.ray
 
 SHORT = TrainConfig(model="fcn", epochs=3, batch_size=12, steps_per_call=1, picture_every=2)
-LONG_EPOCHS = 25
-LONG = TrainConfig(model="fcn", epochs=LONG_EPOCHS, batch_size=4, picture_every=0)
+LONG = TrainConfig(model="fcn", epochs=15, batch_size=4, picture_every=0)
 DEADLINE_S = 240
 LOSS_TOLERANCE = 1e-5
 SAME_NUMBERS = ("learning_rate", "loss", "accuracy", "dice", "val_loss", "val_accuracy", "val_dice", "val_dice_pooled")
@@ -62,7 +63,9 @@ def test_uneven_data(converted: tuple[Path, Manifest]) -> None:
 def test_run_folder_is_complete(one_worker: Path, converted: tuple[Path, Manifest]) -> None:
     records, manifest = converted
     result, history = read_result(one_worker), read_history(one_worker)
-    assert result.status == "finished" and result.workers == 1 and result.epochs == 3
+    assert result.status == "finished"
+    assert result.workers == 1
+    assert result.epochs == 3
     assert result.val_dice == max(row.val_dice for row in history)
     assert result.best_epoch == max(history, key=lambda row: row.val_dice).epoch
     assert result.records_sha256 == manifest.records_sha256
@@ -111,16 +114,24 @@ def test_what_cannot_work_is_refused_before_it_starts(converted: tuple[Path, Man
     assert not list(tmp_path.iterdir())
 
 
-def test_loss_that_is_not_finite_ends_the_run(converted: tuple[Path, Manifest], tmp_path: Path) -> None:
-    config = dataclasses.replace(SHORT, model="fc", learning_rate=10.0, epochs=60, picture_every=0)
-    run = run_of(converted, tmp_path / "wild", config)
-    try:
+def test_damaged_record_file_ends_the_run_with_its_name(converted: tuple[Path, Manifest], tmp_path: Path) -> None:
+    records, manifest = converted
+    copy = tmp_path / "records"
+    shutil.copytree(records, copy)
+    damaged = copy / manifest.splits["train"].files[-1].file
+    damaged.write_bytes(damaged.read_bytes()[:500])
+    with pytest.raises(RecordsError, match=rf"^{re.escape(str(damaged))}: not a readable parquet record file: [^\n]*$"):
+        run_training(run_of((copy, manifest), tmp_path / "run", SHORT))
+
+
+def test_error_in_a_worker_fails_the_run_in_one_line(
+    converted: tuple[Path, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lvseg.distributed.train.split_facts", lambda *_: {"train_images": "eighteen"})
+    run = run_of(converted, tmp_path / "run", dataclasses.replace(SHORT, max_failures=0))
+    with pytest.raises(TrainingError, match=r"^run run failed: [^\n]+$"):
         run_training(run)
-    except TrainingError as error:
-        assert "not finite at epoch" in str(error)
-        assert read_result(run.folder).status == "failed"
-    else:
-        assert all(np.isfinite(row.loss) for row in read_history(run.folder))
+    assert read_result(run.folder).status == "failed"
 
 
 @pytest.fixture(scope="module")
@@ -146,15 +157,13 @@ def wait_for_epochs(folder: Path, epochs: int, process: subprocess.Popen[bytes])
         time.sleep(0.02)
 
 
-def train_command(records: Path, folder: Path) -> list[str]:
-    flags = ["--epochs", str(LONG_EPOCHS), "--picture-every", "0", "--runs", str(folder.parent), "--name", folder.name]
-    return [sys.executable, "-m", "lvseg.cli", "train", str(records), *flags]
-
-
 def start_training(records: Path, folder: Path, repository: Path) -> subprocess.Popen[bytes]:
+    settings = folder.parent / "settings.yaml"
+    settings.write_text(yaml.safe_dump(dataclasses.asdict(LONG)))
+    flags = ["--config", settings, "--runs", folder.parent, "--name", folder.name]
     environment = {**os.environ, "PYTHONPATH": str(repository)}
     environment.pop("RAY_ADDRESS", None)
-    return subprocess.Popen(train_command(records, folder), env=environment, cwd=folder.parent)
+    return subprocess.Popen([sys.executable, "-m", "lvseg.cli", "train", records, *flags], env=environment)
 
 
 def test_killed_run_resumes_to_the_same_weights(
@@ -167,10 +176,10 @@ def test_killed_run_resumes_to_the_same_weights(
         for process in family:
             process.send_signal(signal.SIGKILL)
     broken_at = epochs_done(folder)
-    assert 3 <= broken_at < LONG_EPOCHS
+    assert 3 <= broken_at < LONG.epochs
     with start_training(converted[0], folder, repository) as second:
         assert second.wait(DEADLINE_S) == 0
-    assert [row.epoch for row in read_history(folder)] == list(range(1, LONG_EPOCHS + 1))
+    assert [row.epoch for row in read_history(folder)] == list(range(1, LONG.epochs + 1))
     assert_same_history(read_history(folder), read_history(unbroken))
     assert_same_weights(folder, unbroken)
 

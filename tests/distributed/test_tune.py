@@ -36,7 +36,8 @@ def test_every_trial_is_a_run(converted: tuple[Path, Manifest], tmp_path: Path) 
     assert all(result.sweep == "sweep" and result.status == "finished" for result in results)
     assert {(trial, epoch) for trial, epoch, _ in told} == {(r.name, epoch) for r in results for epoch in (1, 2)}
     (group,) = build(tmp_path).groups
-    assert len(group.rows) == 2 and group.rows[0].result.val_dice == max(result.val_dice for result in results)
+    assert len(group.rows) == 2
+    assert group.rows[0].result.val_dice == max(result.val_dice for result in results)
 
     run = Run(
         folder=tmp_path / "alone",
@@ -52,8 +53,8 @@ def test_every_trial_is_a_run(converted: tuple[Path, Manifest], tmp_path: Path) 
     again = run_sweep(sweep, plan_resources(sweep))
     assert again == results
     assert {path: path.stat().st_mtime_ns for path in before} == before
+    other = dataclasses.replace(sweep, base=dataclasses.replace(BASE, epochs=3))
     with pytest.raises(RunError, match="taken by another sweep"):
-        other = dataclasses.replace(sweep, base=dataclasses.replace(BASE, epochs=3))
         run_sweep(other, plan_resources(other))
 
 

@@ -20,6 +20,7 @@ def last_weights(run: Path) -> dict[str, np.ndarray]:
 
 def assert_same_weights(first: Path, second: Path) -> None:
     ours, theirs = last_weights(first), last_weights(second)
-    assert ours.keys() == theirs.keys() and ours
+    assert ours.keys() == theirs.keys()
+    assert ours
     for name, value in ours.items():
         np.testing.assert_allclose(value, theirs[name], rtol=0, atol=WEIGHTS_TOLERANCE, err_msg=name)
