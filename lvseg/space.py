@@ -47,7 +47,8 @@ def read_space(path: Path | None, base: TrainConfig) -> dict[str, Dimension]:
     if not space:
         raise ConfigError(f"{where}: the search space is empty")
     for key, dimension in space.items():
-        _check_values(where, key, dimension, base, space)
+        _require_whole(where, key, dimension, base)
+        _check_values(where, key, dimension, base)
     return space
 
 
@@ -73,11 +74,19 @@ def _bounds(where: str, key: str, kind: str, values: list[Any]) -> list[float]:
     except (TypeError, ValueError):
         raise ConfigError(f"{where}: {key}: {kind} needs a lowest and a highest number, got {values!r}") from None
     if low >= high or (kind == "loguniform" and low <= 0):
-        raise ConfigError(f"{where}: {key}: {kind} needs 0 < lowest < highest, got {values!r}")
+        limits = "0 < lowest < highest" if kind == "loguniform" else "lowest < highest"
+        raise ConfigError(f"{where}: {key}: {kind} needs {limits}, got {values!r}")
+    if kind == "randint" and not (low.is_integer() and high.is_integer()):
+        raise ConfigError(f"{where}: {key}: randint needs whole numbers, got {values!r}")
     return [int(low), int(high)] if kind == "randint" else [low, high]
 
 
-def _check_values(where: str, key: str, dimension: Dimension, base: TrainConfig, space: dict[str, Dimension]) -> None:
+def _require_whole(where: str, key: str, dimension: Dimension, base: TrainConfig) -> None:
+    if dimension.kind in ("uniform", "loguniform") and isinstance(getattr(base, key), int):
+        raise ConfigError(f"{where}: {key}: {dimension.kind} draws fractions; take randint or choice")
+
+
+def _check_values(where: str, key: str, dimension: Dimension, base: TrainConfig) -> None:
     for value in dimension.values:
         try:
             dataclasses.replace(base, **{key: value})

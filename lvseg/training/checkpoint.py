@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ def save_checkpoint(folder: Path, model: keras.Model, optimizer: keras.Optimizer
     """Write the full state into an empty folder; ``state`` is any JSON value."""
     model.save_weights(folder / CHECKPOINT_WEIGHTS)
     values = {f"{index:04d}": keras.ops.convert_to_numpy(v) for index, v in enumerate(optimizer.variables)}
-    np.savez(folder / _OPTIMIZER_NAME, allow_pickle=False, **values)
+    np.savez(folder / _OPTIMIZER_NAME, **values)
     (folder / _STATE_NAME).write_text(json.dumps(state), encoding="utf-8")
 
 
@@ -36,7 +37,7 @@ def load_checkpoint(folder: Path, model: keras.Model, optimizer: keras.Optimizer
             for name, variable in zip(sorted(file.files), optimizer.variables, strict=True):
                 variable.assign(file[name])
         return json.loads((folder / _STATE_NAME).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise RunError(f"{folder}: damaged checkpoint: {' '.join(str(error).split())}") from None
 
 

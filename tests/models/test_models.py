@@ -3,6 +3,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from lvseg.errors import ConfigError, RunError
 from lvseg.models import BUILDERS, build_model
@@ -40,6 +41,14 @@ def test_two_logits_for_every_pixel(model: keras.Model) -> None:
     assert logits.shape == (2, *SHAPE, 2)
     assert logits.dtype == "float32"
     assert np.isfinite(logits.numpy()).all()
+
+
+def test_every_weight_learns(model: keras.Model) -> None:
+    labels = (images()[..., 0] > 0.5).astype(np.int32)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, model(images())))
+    gradients = tape.gradient(loss, model.trainable_variables)
+    assert all(np.isfinite(gradient).all() and np.any(gradient) for gradient in gradients)
 
 
 def test_no_softmax_at_the_end(model: keras.Model) -> None:

@@ -1,0 +1,129 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from lvseg.config import TrainConfig
+from lvseg.training import engine as engine_module
+from lvseg.training.context import Images
+from lvseg.training.engine import Engine, image_counts, standardise
+from lvseg.training.order import epoch_order
+from tests.discs import SIZE, make_images
+
+CONFIG = TrainConfig(model="fc", batch_size=4, learning_rate=1e-3, decay_rate=0.5, decay_steps=2)
+
+
+def make_engine(config: TrainConfig = CONFIG) -> Engine:
+    return Engine(config, (SIZE, SIZE), tf.distribute.get_strategy())
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return make_engine()
+
+
+def test_standardise_gives_every_image_mean_0_and_deviation_1() -> None:
+    images = make_images(range(3)).images
+    images = np.stack([images[0], images[1] * 7 + 300, np.full_like(images[2], 5)])
+    values = standardise(tf.constant(images)).numpy()
+    assert values.shape == (3, SIZE, SIZE, 1)
+    assert values.dtype == np.float32
+    np.testing.assert_allclose(values.mean(axis=(1, 2, 3)), 0, atol=1e-5)
+    np.testing.assert_allclose(values.std(axis=(1, 2, 3)), [1, 1, 0], atol=1e-4)
+
+
+def test_standardise_undoes_scale_and_offset() -> None:
+    images = make_images(range(1)).images
+    a, b = (standardise(tf.constant(x)).numpy() for x in (images, images * 3 + 100))
+    np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_image_counts_by_hand() -> None:
+    labels = np.zeros((2, 2, 2), np.int32)
+    labels[0, 0, :] = 1
+    logits = np.zeros((2, 2, 2, 2), np.float32)
+    logits[0, :, 0, 1] = np.log(3)  # cavity is three times as likely in the left column
+    counts = image_counts(tf.constant(logits), tf.constant(labels)).numpy()
+    entropy = (-np.log(3 / 4) - np.log(1 / 4) + 2 * np.log(2)) / 4
+    np.testing.assert_allclose(counts, [[entropy, 1, 2, 2], [np.log(2), 0, 0, 0]], rtol=1e-6)
+
+
+def test_an_epoch_is_what_a_plain_tensorflow_loop_does(engine: Engine) -> None:
+    """Six images in batches of four: the second step has two, and divides by two."""
+    data = make_images(range(6))
+    plain = keras.models.clone_model(engine.model)
+    plain.set_weights(engine.model.get_weights())
+    schedule = keras.optimizers.schedules.ExponentialDecay(1e-3, 2, 0.5)
+    optimizer = keras.optimizers.Adam(schedule)
+    entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    order = epoch_order(6, 4, 1, 0, seed=0, epoch=1)
+    for rows, weights in zip(order.rows, order.weights, strict=True):
+        chosen = rows[weights > 0]
+        with tf.GradientTape() as tape:
+            loss = entropy(data.masks[chosen], plain(standardise(tf.constant(data.images[chosen]))))
+        gradients = tape.gradient(loss, plain.trainable_variables)
+        optimizer.apply(gradients, plain.trainable_variables)
+    assert order.weights.sum(axis=1).tolist() == [4, 2]
+
+    before = engine.model.get_weights()
+    engine.train_steps(engine.place(data), order, 0, 2)
+    assert int(engine.optimizer.iterations) == 2
+    for got, want, start in zip(engine.model.get_weights(), plain.get_weights(), before, strict=True):
+        np.testing.assert_allclose(got, want, atol=2e-6)
+        assert np.abs(got - start).max() > 1e-4
+
+
+def test_steps_in_one_call_or_in_several_are_the_same() -> None:
+    data, order = make_images(range(6)), epoch_order(6, 2, 1, 0, seed=0, epoch=1)
+    at_once, one_by_one = make_engine(), make_engine()
+    counts = at_once.train_steps(at_once.place(data), order, 0, 3).numpy()
+    parts = [one_by_one.train_steps(one_by_one.place(data), order, step, step + 1).numpy() for step in range(3)]
+    np.testing.assert_allclose(np.concatenate(parts), counts, rtol=1e-6)
+    for a, b in zip(at_once.model.get_weights(), one_by_one.model.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-7)
+
+
+@pytest.mark.parametrize("count", [1, 8, 9, 16, 21])
+def test_every_image_is_scored_once(engine: Engine, count: int) -> None:
+    data = make_images(range(count))
+    scored = engine.score(engine.place(data))
+    predicted = engine.predict(data.images)
+    assert scored.shape == (count, 4)
+    np.testing.assert_array_equal(scored[:, 3], data.masks.sum(axis=(1, 2)))
+    np.testing.assert_array_equal(scored[:, 2], predicted.sum(axis=(1, 2)))
+    np.testing.assert_array_equal(scored[:, 1], (predicted & data.masks).sum(axis=(1, 2)))
+
+
+def test_the_score_does_not_depend_on_its_batch(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = engine.place(make_images(range(10)))
+    scored = engine.score(data)
+    monkeypatch.setattr(engine_module, "SCORE_BATCH", 3)
+    np.testing.assert_allclose(engine.score(data), scored, rtol=1e-5)
+
+
+def test_no_images_have_no_scores(engine: Engine) -> None:
+    nothing = np.zeros((0, SIZE, SIZE), np.uint8)
+    data = engine.place(Images(images=nothing, masks=nothing, names=(), case_ids=()))
+    assert engine.score(data).shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("staircase", "expected"),
+    [(False, [1e-3, 1e-3 * 0.5**0.5, 5e-4, 1e-3 * 0.5**2.5]), (True, [1e-3, 1e-3, 5e-4, 2.5e-4])],
+)
+def test_the_learning_rate_falls_smoothly_or_in_stairs(staircase: bool, expected: list[float]) -> None:
+    engine = make_engine(
+        TrainConfig(model="fc", learning_rate=1e-3, decay_rate=0.5, decay_steps=2, staircase=staircase)
+    )
+    assert [engine.learning_rate(step) for step in (0, 1, 2, 5)] == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_seed_decides_the_first_weights() -> None:
+    a, b, other = (make_engine(TrainConfig(model="fc", seed=seed)).model.get_weights() for seed in (3, 3, 4))
+    assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+    assert not np.array_equal(a[0], other[0])
+
+
+def test_the_sum_over_one_worker_is_its_own(engine: Engine) -> None:
+    values = np.array([[1.0, 2.5], [1e12, 1.0]])
+    np.testing.assert_array_equal(engine.sum_over_workers(values), values)

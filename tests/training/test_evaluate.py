@@ -1,0 +1,76 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lvseg.config import TrainConfig
+from lvseg.errors import RecordsError, RunError
+from lvseg.results import RunResult
+from lvseg.run_folder import WEIGHTS_NAME, Run, finish_run, open_run
+from lvseg.training.context import LocalContext
+from lvseg.training.evaluate import evaluate_run
+from lvseg.training.loop import train
+from lvseg.training.monitor import Monitor
+from lvseg.training.shards import collect_shard, read_tables, split_facts
+from tests.discs import SIZE, write_records
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, RunResult]:
+    root = tmp_path_factory.mktemp("evaluate")
+    manifest = write_records(root / "records", train=8, val=11)
+    config = TrainConfig(model="fc", epochs=5, learning_rate=2e-3)
+    run = Run(folder=root / "runs/one", config=config, records=root / "records", manifest=manifest)
+    open_run(run)
+    tables = {split: read_tables(run.records, manifest, split) for split in ("train", "val")}
+    shard = collect_shard(tables["train"], tables["val"], (SIZE, SIZE), split_facts(run.records, manifest))
+    context = LocalContext(run.folder / "checkpoints")
+    outcome = train(config, (SIZE, SIZE), lambda: shard, context, Monitor())
+    return run, finish_run(run, outcome, context.best_checkpoint)
+
+
+def test_the_scores_are_those_of_the_best_epoch(finished: tuple[Run, RunResult]) -> None:
+    run, result = finished
+    evaluation = evaluate_run(run.folder, run.records)
+    assert 0 < evaluation.summary.mean == pytest.approx(result.val_dice, abs=1e-6)
+    assert evaluation.summary.pooled == pytest.approx(result.val_dice_pooled, abs=1e-6)
+    assert evaluation.summary.by_case == pytest.approx(dict(result.val_dice_by_case), abs=1e-6)
+    assert (evaluation.labels, evaluation.records_sha256) == ("given", run.manifest.records_sha256)
+
+
+def test_the_scores_of_every_image_are_kept(finished: tuple[Run, RunResult]) -> None:
+    run, _ = finished
+    evaluation = evaluate_run(run.folder, run.records, "train")
+    kept = json.loads((run.folder / "evaluation-train.json").read_text())
+    assert [image["name"] for image in kept["images"]] == [f"D-{number:03d}" for number in range(8)]
+    assert np.mean([image["dice"] for image in kept["images"]]) == pytest.approx(evaluation.summary.mean)
+    assert kept["summary"]["images"] == 8
+
+
+def test_a_part_that_is_not_there_is_named(finished: tuple[Run, RunResult]) -> None:
+    run, _ = finished
+    with pytest.raises(RecordsError, match=r"no images in split test; it has train 8, val 11"):
+        evaluate_run(run.folder, run.records, "test")
+
+
+def test_records_of_another_size_are_refused(finished: tuple[Run, RunResult], tmp_path: Path) -> None:
+    run, _ = finished
+    write_records(tmp_path, train=1, val=1, size=16)
+    with pytest.raises(RunError, match="not weights of this fc"):
+        evaluate_run(run.folder, tmp_path)
+
+
+def test_what_is_no_finished_run_is_named(finished: tuple[Run, RunResult], tmp_path: Path) -> None:
+    run, _ = finished
+    with pytest.raises(RunError, match=r"none: not a run folder: no config\.yaml there"):
+        evaluate_run(tmp_path / "none", run.records)
+    other = Run(folder=tmp_path / "two", config=run.config, records=run.records, manifest=run.manifest)
+    open_run(other)
+    with pytest.raises(RunError, match=rf"two: has no {WEIGHTS_NAME}: the run has not finished"):
+        evaluate_run(other.folder, run.records)
+
+
+def test_missing_records_are_named(finished: tuple[Run, RunResult], tmp_path: Path) -> None:
+    with pytest.raises(RecordsError, match="not a record set"):
+        evaluate_run(finished[0].folder, tmp_path / "none")

@@ -1,0 +1,132 @@
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from lvseg.config import TrainConfig
+from lvseg.evaluation import dice
+from lvseg.training.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from lvseg.training.engine import SCORE_BATCH, Engine
+from lvseg.training.order import EpochOrder, epoch_order
+from lvseg.training.state import CHECKPOINT_WEIGHTS
+from tests.discs import SIZE, make_shard
+from tests.training.conftest import Trainer
+
+CONFIG = TrainConfig(model="fc", epochs=4, batch_size=4, learning_rate=2e-3, steps_per_call=3)
+TIMINGS = {"seconds", "images_per_second"}
+
+
+def weights_in(folder: Path) -> list[np.ndarray]:
+    engine = Engine(CONFIG, (SIZE, SIZE), tf.distribute.get_strategy())
+    load_weights(folder / CHECKPOINT_WEIGHTS, engine.model)
+    return engine.model.get_weights()
+
+
+def without_timings(history: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{key: value for key, value in row.items() if key not in TIMINGS} for row in history]
+
+
+def test_the_loss_of_eight_images_falls(trainer: Trainer) -> None:
+    outcome = trainer(dataclasses.replace(CONFIG, epochs=6))
+    losses = [row.loss for row in outcome.state.rows()]
+    assert outcome.error is None
+    assert losses[-1] < 0.5 * losses[0]
+    assert losses[-1] < math.log(2)
+
+
+def test_a_resumed_run_ends_like_an_unbroken_one(tmp_path: Path) -> None:
+    unbroken = Trainer(tmp_path / "unbroken")
+    whole = unbroken(CONFIG)
+    broken = Trainer(tmp_path / "broken")
+    broken(dataclasses.replace(CONFIG, epochs=2))
+    rest = broken(CONFIG)
+    assert [row["epoch"] for row in broken.context.reports] == [3, 4]
+    assert (rest.state.best_epoch, rest.state.best_by_case) == (whole.state.best_epoch, whole.state.best_by_case)
+    for got, want in zip(without_timings(rest.state.history), without_timings(whole.state.history), strict=True):
+        assert got == pytest.approx(want, rel=1e-6, abs=1e-9)
+    for a, b in zip(weights_in(tmp_path / "broken/latest"), weights_in(tmp_path / "unbroken/latest"), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_a_run_that_is_done_reads_no_images(trainer: Trainer) -> None:
+    config = dataclasses.replace(CONFIG, epochs=1)
+    first = trainer(config)
+    saved = json.loads((trainer.folder / "latest" / "state.json").read_text())
+    assert saved == dataclasses.asdict(first.state)
+    again = trainer(config, shard=None)
+    assert trainer.context.reports == []
+    assert again.state == first.state
+    assert again.parameters == first.parameters == 32 * 32 * 64 + 64 + 65 * 32 * 32 * 2
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_step(
+    trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Engine.train_steps
+
+    def break_one_image(self: Engine, data: Any, order: EpochOrder, start: int, stop: int) -> tf.Tensor:
+        counts = plain(self, data, order, start, stop).numpy()
+        counts[order.rows[start:stop] == 5] = np.nan
+        return tf.constant(counts)
+
+    monkeypatch.setattr(Engine, "train_steps", break_one_image)
+    outcome = trainer(dataclasses.replace(CONFIG, batch_size=2, steps_per_call=2))
+    step = int(np.argmax((epoch_order(8, 2, 1, 0, CONFIG.seed, 1).rows == 5).any(axis=1)))
+    assert outcome.error is not None
+    assert outcome.error.startswith(f"loss is not finite at epoch 1, step {step + 1} of 4, images ")
+    assert "D-005" in outcome.error
+    assert outcome.state.epoch == 0
+    assert trainer.context.reports == []
+
+
+def test_weights_that_are_not_finite_end_the_run(trainer: Trainer) -> None:
+    trainer(dataclasses.replace(CONFIG, epochs=1))
+    engine = Engine(CONFIG, (SIZE, SIZE), tf.distribute.get_strategy())
+    with trainer.context.latest_checkpoint() as folder:
+        assert folder is not None
+        state = load_checkpoint(folder, engine.model, engine.optimizer)
+        engine.model.layers[-2].bias.assign(engine.model.layers[-2].bias * np.nan)
+        save_checkpoint(folder, engine.model, engine.optimizer, state)
+    outcome = trainer(CONFIG)
+    assert outcome.error is not None
+    assert outcome.error.startswith("loss is not finite at epoch 2, step 1 of 2, images ")
+    assert [row["epoch"] for row in outcome.state.history] == [1]
+
+
+def test_scores_are_those_of_the_kept_weights_on_every_image(trainer: Trainer) -> None:
+    shard = make_shard(train=6, val=2 * SCORE_BATCH + 3)
+    config = dataclasses.replace(CONFIG, epochs=3)
+    state = trainer(config, shard).state
+    engine = Engine(config, (SIZE, SIZE), tf.distribute.get_strategy())
+    load_weights(trainer.context.best_checkpoint / CHECKPOINT_WEIGHTS, engine.model)
+    predicted = engine.predict(shard.val.images)
+    by_image = np.array([dice(a, b) for a, b in zip(predicted, shard.val.masks, strict=True)])
+    row = state.rows()[state.best_epoch - 1]
+    assert row.val_dice == max(r.val_dice for r in state.rows()) == state.best_val_dice
+    assert row.val_dice == pytest.approx(np.nanmean(by_image), abs=1e-9)
+    assert row.val_dice_pooled == pytest.approx(dice(predicted, shard.val.masks), abs=1e-9)
+    assert row.val_accuracy == pytest.approx((predicted == shard.val.masks).mean(), abs=1e-9)
+    assert state.best_undefined == np.isnan(by_image).sum()
+    case = [by_image[index] for index, name in enumerate(shard.val.case_ids) if name == "CASE-2"]
+    assert state.best_by_case["CASE-2"] == pytest.approx(np.nanmean(case), abs=1e-9)
+
+
+def test_the_learning_rate_of_an_epoch_is_that_of_its_last_step(trainer: Trainer) -> None:
+    config = dataclasses.replace(CONFIG, epochs=2, learning_rate=1e-3, decay_rate=0.5, decay_steps=2)
+    rows = trainer(config, make_shard(train=6)).state.rows()
+    assert [row.learning_rate for row in rows] == pytest.approx([1e-3 * 0.5**0.5, 1e-3 * 0.5**1.5], rel=1e-6)
+
+
+def test_the_dice_of_empty_masks_is_nan_and_never_the_best(trainer: Trainer) -> None:
+    shard = make_shard(train=4, val=4)
+    shard.train.masks[:] = 0
+    shard.val.masks[:] = 0
+    state = trainer(dataclasses.replace(CONFIG, epochs=3, learning_rate=0.01), shard).state
+    assert math.isnan(state.rows()[-1].val_dice)
+    assert math.isnan(state.rows()[-1].val_dice_pooled)
+    assert state.best_epoch < 3
