@@ -16,7 +16,6 @@ import ray.data
 from lvseg import __version__
 from lvseg.config import ConvertConfig, RasterConvention, RecordFormat, SplitName
 from lvseg.distributed.session import ray_session
-from lvseg.distributed.session import ray_session
 from lvseg.errors import RecordsError, SourceError
 from lvseg.records import MANIFEST_NAME, SCHEMA_VERSION, Manifest, RecordFile, Skip, SplitPart, slice_to_row, write_rows
 from lvseg.records.files import SUFFIXES
@@ -74,7 +73,6 @@ def convert(
     shards = plan_shards(listing.items, parts, config)
     _claim_folder(records, overwrite)
     with ray_session(verbose=verbose):
-        with ray_session(verbose=verbose):
         done = _run(shards, source, records, config, progress)
     manifest = _manifest(shards, done, listing, config)
     _require_images(manifest, source)
