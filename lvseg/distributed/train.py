@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from lvseg.training.state import Outcome
 if TYPE_CHECKING:
     import tensorflow as tf
 
+CHECKPOINT_PREFIX = "epoch-"
 COLLECTIVE_TIMEOUT_S = 600
 """A worker that hears nothing from the others for so long gives up, and the group is restarted."""
 START_ATTEMPTS = 60
@@ -52,7 +54,7 @@ class TrainContext:
     def report(self, metrics: Mapping[str, Any], checkpoint: Path | None) -> None:
         """Report to the controller. The name holds the time: a checkpoint lost in a crash is never overwritten."""
         kept = ray.train.Checkpoint.from_directory(checkpoint) if checkpoint else None
-        name = f"epoch-{metrics['epoch']:05d}-{time.time_ns()}"
+        name = f"{CHECKPOINT_PREFIX}{metrics['epoch']:05d}-{time.time_ns()}"
         ray.train.report(dict(metrics), checkpoint=kept, checkpoint_dir_name=name)
 
 
@@ -86,9 +88,18 @@ def run_training(run: Run, callbacks: list[Any] | None = None) -> RunResult:
     outcome = Outcome(**result.return_value)
     with _best_checkpoint(result, outcome) as folder:
         finished = finish_run(run, outcome, folder)
+    _remove_orphans(run, result)
     if outcome.error:
         raise TrainingError(f"run {run.name} failed: {outcome.error}")
     return finished
+
+
+def _remove_orphans(run: Run, result: ray.train.Result) -> None:
+    """Delete checkpoints that were uploaded but never registered, because a worker died in between."""
+    kept = {Path(checkpoint.path).name for checkpoint, _ in result.best_checkpoints or []}
+    for folder in (run.folder / CHECKPOINTS_NAME).glob(f"{CHECKPOINT_PREFIX}*"):
+        if folder.name not in kept:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -126,6 +126,10 @@ class Engine:
         """Of a step, counted from 0 over the whole run."""
         return float(self.schedule(step))
 
+    def weights_are_finite(self) -> bool:
+        """Whether no weight is NaN or infinite; a loss can stay finite over dead units."""
+        return all(np.isfinite(keras.ops.convert_to_numpy(weight)).all() for weight in self.model.weights)
+
     def predict(self, images: NDArray[np.integer]) -> NDArray[np.uint8]:
         """(n, rows, columns) images → masks of the same shape, 1 where cavity is the likelier class."""
         logits = self.model(standardise(tf.constant(images)), training=False)

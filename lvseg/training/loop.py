@@ -127,6 +127,8 @@ class _EpochTrainer:
         summed = self.engine.sum_over_workers(np.concatenate([counts[real].sum(axis=0), broken]))
         if summed[4:].any():
             raise TrainingError(self._not_finite(epoch, int(np.argmax(summed[4:] > 0)), order))
+        if not self.engine.weights_are_finite():  # the same on every worker
+            raise TrainingError(f"weights are not finite after epoch {epoch}")
         return summed[:4]
 
     def _not_finite(self, epoch: int, step: int, order: EpochOrder) -> str:

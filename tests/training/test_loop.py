@@ -130,3 +130,19 @@ def test_the_dice_of_empty_masks_is_nan_and_never_the_best(trainer: Trainer) -> 
     assert math.isnan(state.rows()[-1].val_dice)
     assert math.isnan(state.rows()[-1].val_dice_pooled)
     assert state.best_epoch < 3
+
+
+def test_dead_units_do_not_hide_broken_weights(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relu turns NaN into 0 on CPUs, so the loss can stay finite over a broken hidden layer."""
+    plain = Engine.train_steps
+
+    def break_a_weight(self: Engine, data: Any, order: EpochOrder, start: int, stop: int) -> tf.Tensor:
+        counts = plain(self, data, order, start, stop)
+        kernel = self.model.trainable_variables[0]
+        kernel.assign(kernel * np.nan)
+        return counts
+
+    monkeypatch.setattr(Engine, "train_steps", break_a_weight)
+    outcome = trainer(dataclasses.replace(CONFIG, steps_per_call=100))
+    assert outcome.error == "weights are not finite after epoch 1"
+    assert trainer.context.reports == []
