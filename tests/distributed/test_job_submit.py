@@ -57,6 +57,7 @@ def head() -> Iterator[Head]:
     dashboard = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTHONPATH"))}
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+    environment["PATH"] = os.pathsep.join([str(RAY.parent), environment["PATH"]])  # as in an activated environment
     flags = {
         "--port": free_port(),
         "--dashboard-port": dashboard,
