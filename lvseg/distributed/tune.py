@@ -113,9 +113,9 @@ def run_sweep(sweep: Sweep, resources: Resources, progress: Progress = _no_progr
     """
     manifest = open_sweep(sweep)
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    trainable = tune.with_parameters(
-        run_trial, sweep=dataclasses.replace(sweep, folder=sweep.folder.resolve()), cpus=resources.cpus
-    )
+    # Trials have working folders of their own.
+    everywhere = dataclasses.replace(sweep, folder=sweep.folder.resolve(), records=sweep.records.resolve())
+    trainable = tune.with_parameters(run_trial, sweep=everywhere, cpus=resources.cpus)
     tuner = tune.Tuner(
         tune.with_resources(trainable, _trial_resources(sweep.base, resources)),
         param_space={key: _domain(dimension) for key, dimension in sweep.space.items()},

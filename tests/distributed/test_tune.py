@@ -27,8 +27,11 @@ def sweep_of(converted: tuple[Path, Manifest], folder: Path, **changes: object) 
     return Sweep(folder=folder, records=converted[0], **settings)  # type: ignore[arg-type]
 
 
-def test_every_trial_is_a_run(converted: tuple[Path, Manifest], tmp_path: Path) -> None:
-    sweep = sweep_of(converted, tmp_path / "sweep")
+def test_every_trial_is_a_run(
+    converted: tuple[Path, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(converted[0].parent)
+    sweep = dataclasses.replace(sweep_of(converted, tmp_path / "sweep"), records=Path(converted[0].name))
     told: list[tuple[str, int, float]] = []
     results = run_sweep(sweep, plan_resources(sweep), lambda *report: told.append(report))
     assert [result.name for result in results] == ["trial-00000", "trial-00001"]
