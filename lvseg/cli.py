@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from lvseg import __version__
 from lvseg.config import ConvertConfig, SplitName, TrainConfig, TuneConfig, from_mapping, read_yaml
 from lvseg.errors import ConfigError, LvsegError
 from lvseg.leaderboard import Format
@@ -27,6 +28,9 @@ _JOB_COPY = "runtime_resources/working_dir_files"
 def main(args: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status: 0 done, 1 failed, 2 wrong use."""
     args = list(sys.argv[1:] if args is None else args)
+    if args == ["--version"]:
+        print(f"lvseg {__version__}")
+        return 0
     try:
         verbs = make_verbs(*_base_configs(args))
         result = tyro.extras.subcommand_cli_from_dict(

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lvseg import cli
+from lvseg import __version__, cli
 from lvseg.config import ConvertConfig, TrainConfig, TuneConfig
 from lvseg.run_folder import ORIGIN_NAME, Run, open_run
 from tests.discs import make_disc, write_records
@@ -347,3 +347,8 @@ def test_a_job_takes_the_same_flags_from_any_folder(repository: Path, tmp_path: 
     assert done.returncode == 1
     assert done.stderr.startswith("lvseg: error: none: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"lvseg {__version__}\n"
