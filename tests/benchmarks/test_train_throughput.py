@@ -114,4 +114,4 @@ def test_the_bare_loop_gets_the_same_settings(tmp_path: Path, monkeypatch: pytes
     config = Benchmark(model="unet", threads=1, epochs=3).train_config()
     assert train_throughput.measure_bare(tmp_path, config) == 22.0
     flags = commands[0][commands[0].index(str(tmp_path)) + 1 :]
-    assert flags == ["--model", "unet", "--epochs", "3", "--cpus-per-worker", "1"]
+    assert tyro.cli(TrainConfig, args=flags) == config

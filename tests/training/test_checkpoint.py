@@ -69,6 +69,7 @@ def test_a_damaged_checkpoint_is_named(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore:Skipping nested container")
 def test_a_checkpoint_of_another_model_is_refused(saved: tuple[Path, Engine]) -> None:
     engine = make_engine("unet")
     with pytest.raises(RunError, match="not weights of this unet"):
