@@ -54,15 +54,21 @@ def is_private_cluster() -> bool:
     return not os.environ.get(ADDRESS_VARIABLE)
 
 
-def require_gpus(wanted: int) -> None:
-    """Check that GPUs can be had; a cluster that may grow is asked later, by the placement itself.
+def require_resources(workers: int, cpus: int, gpus: int) -> None:
+    """Check that all workers fit at once; a cluster that may grow is asked later, by the placement itself.
 
     Raises:
-        ConfigError: this machine has too few.
+        ConfigError: this machine has too few cores or GPUs.
     """
-    found = int(ray.cluster_resources().get("GPU", 0))
-    if is_private_cluster() and found < wanted:
-        raise ConfigError(f"gpu needs {wanted} GPU(s), one a worker; this machine has {found}")
+    if not is_private_cluster():
+        return
+    found = ray.cluster_resources()
+    for field, kind, wanted in (("cpus_per_worker", "CPU", cpus), ("gpu", "GPU", gpus)):
+        if found.get(kind, 0) < wanted * workers:
+            raise ConfigError(
+                f"{field}: {workers} worker(s) of {wanted} {kind}(s) need {wanted * workers}, "
+                f"this machine has {int(found.get(kind, 0))}"
+            )
 
 
 def cpus_for_each_worker(workers: int, gpu: bool) -> int:

@@ -14,7 +14,7 @@ import ray.train
 from ray.train.v2.api.exceptions import TrainingFailedError
 
 from lvseg.distributed.ingest import RowsOfEachWorker, read_shards
-from lvseg.distributed.session import QUIET_ENVIRONMENT, cpus_for_each_worker, require_gpus
+from lvseg.distributed.session import QUIET_ENVIRONMENT, cpus_for_each_worker, require_resources
 from lvseg.errors import ConfigError, TrainingError
 from lvseg.quiet import import_quietly
 from lvseg.results import RunResult
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 CHECKPOINT_PREFIX = "epoch-"
 COLLECTIVE_TIMEOUT_S = 600
 """A worker that hears nothing from the others for so long gives up, and the group is restarted."""
-START_ATTEMPTS = 60
+START_ATTEMPTS = 30
 """How often Ray tries to place and start the workers, a minute each, before the run fails."""
 
 
@@ -71,8 +71,7 @@ def run_training(run: Run, callbacks: list[Any] | None = None) -> RunResult:
         TrainingError: the training failed; the run's ``result.json`` says so too.
     """
     check_fits(run)
-    if run.config.gpu:
-        require_gpus(run.config.workers)
+    require_resources(run.config.workers, run.config.cpus_per_worker or 1, int(run.config.gpu))
     finished = open_run(run)
     if finished is not None:
         return finished

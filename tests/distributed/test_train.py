@@ -110,8 +110,10 @@ def test_what_cannot_work_is_refused_before_it_starts(converted: tuple[Path, Man
     many = dataclasses.replace(SHORT, batch_size=64, workers=64)
     with pytest.raises(ConfigError, match="workers must be at most the number of training images"):
         run_training(run_of(converted, tmp_path / "many", many))
-    with pytest.raises(ConfigError, match="GPU"):
+    with pytest.raises(ConfigError, match=r"gpu: 1 worker\(s\) of 1 GPU\(s\) need 1, this machine has 0"):
         run_training(run_of(converted, tmp_path / "gpu", dataclasses.replace(SHORT, gpu=True)))
+    with pytest.raises(ConfigError, match=r"cpus_per_worker: 2 worker\(s\) of 500 CPU\(s\) need 1000"):
+        run_training(run_of(converted, tmp_path / "cpus", dataclasses.replace(SHORT, workers=2, cpus_per_worker=500)))
     assert not list(tmp_path.iterdir())
 
 
