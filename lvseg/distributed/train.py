@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -164,7 +166,20 @@ def _fit(run: Run, callbacks: list[Any]) -> ray.train.Result:
             worker_runtime_env={"env_vars": QUIET_ENVIRONMENT},
         ),
     )
-    return trainer.fit()
+    return _fit_interruptible(trainer)
+
+
+def _fit_interruptible(trainer: Any) -> ray.train.Result:
+    """Fit; Ctrl-C ends it as everywhere else in Python. Ray's own handler exits, and stays in place."""
+    if threading.current_thread() is not threading.main_thread():
+        return trainer.fit()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        return trainer.fit()
+    except SystemExit:
+        raise KeyboardInterrupt from None
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def train_worker(loop_config: dict[str, Any]) -> dict[str, Any] | None:

@@ -160,13 +160,14 @@ def wait_for_epochs(folder: Path, epochs: int, process: subprocess.Popen[bytes])
         time.sleep(0.02)
 
 
-def start_training(records: Path, folder: Path, repository: Path) -> subprocess.Popen[bytes]:
+def start_training(records: Path, folder: Path, repository: Path, **streams: int) -> subprocess.Popen[bytes]:
     settings = folder.parent / "settings.yaml"
     settings.write_text(yaml.safe_dump(dataclasses.asdict(LONG)))
     flags = ["--config", settings, "--runs", folder.parent, "--name", folder.name]
     environment = {**os.environ, "PYTHONPATH": str(repository)}
     environment.pop("RAY_ADDRESS", None)
-    return subprocess.Popen([sys.executable, "-m", "lvseg.cli", "train", records, *flags], env=environment)
+    command = [sys.executable, "-m", "lvseg.cli", "train", records, *flags]
+    return subprocess.Popen(command, env=environment, **streams)  # type: ignore[call-overload,no-any-return]
 
 
 def test_killed_run_resumes_to_the_same_weights(
@@ -186,6 +187,18 @@ def test_killed_run_resumes_to_the_same_weights(
     assert_same_history(read_history(folder), read_history(unbroken))
     assert_same_weights(folder, unbroken)
     assert len(list((folder / "checkpoints").glob("epoch-*"))) <= 2
+
+
+def test_interrupted_run_says_how_to_go_on(converted: tuple[Path, Manifest], tmp_path: Path, repository: Path) -> None:
+    folder = tmp_path / "interrupted"
+    with start_training(converted[0], folder, repository, stderr=subprocess.PIPE) as run:
+        wait_for_epochs(folder, 1, run)
+        run.send_signal(signal.SIGINT)
+        _, errors = run.communicate(timeout=DEADLINE_S)
+    assert run.returncode == 130
+    assert errors.decode().splitlines()[-1].startswith("lvseg: interrupted; the same command")
+    assert "Traceback" not in errors.decode()
+    assert not (folder / "result.json").exists()
 
 
 def test_ray_restarts_a_killed_worker(
