@@ -1,6 +1,11 @@
 """Sweeps with real trials."""
 
 import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +23,7 @@ from lvseg.space import Dimension
 
 pytestmark = pytest.mark.ray
 
+DEADLINE_S = 240
 BASE = TrainConfig(model="fcn", epochs=2, batch_size=4, picture_every=0)
 RATES = {"learning_rate": Dimension(kind="grid", values=(1e-3, 2e-3))}
 
@@ -103,3 +109,23 @@ def test_trial_that_cannot_fit_is_refused(converted: tuple[Path, Manifest], tmp_
     base = dataclasses.replace(BASE, workers=cores + 1, batch_size=cores + 1)
     with pytest.raises(ConfigError, match=f"a trial of {cores + 1} does not fit: the cluster has {cores} CPUs"):
         plan_resources(sweep_of(converted, tmp_path / "sweep", base=base))
+
+
+def test_interrupted_sweep_fails_no_trial(converted: tuple[Path, Manifest], tmp_path: Path, repository: Path) -> None:
+    flags = ["--epochs", "500", "--picture-every", "0", "--trials", "2", "--runs", tmp_path, "--name", "sweep"]
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    command = [sys.executable, "-m", "lvseg.cli", "tune", converted[0], *flags]
+    with subprocess.Popen(
+        command, env={**environment, "PYTHONPATH": str(repository)}, stderr=subprocess.PIPE
+    ) as process:
+        deadline = time.monotonic() + DEADLINE_S
+        while not list(tmp_path.glob("sweep/trial-*/history.csv")):
+            assert process.poll() is None, f"the sweep ended early with {process.returncode}"
+            assert time.monotonic() < deadline, "no trial has finished an epoch"
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 130
+    assert "lvseg: interrupted; the same command" in errors.decode()
+    assert "Traceback" not in errors.decode()
+    assert not list(tmp_path.glob("sweep/trial-*/result.json"))
