@@ -292,8 +292,7 @@ def _tune(
         console.print(f"{sweep.trials} trials, {resources.concurrency} at a time, {resources.cpus} CPU(s) a worker")
         with reporter(folder.name, console, sweep.trials * settings.epochs) as shown:
             results = run_sweep(sweep, resources, sweep_progress(sweep.trials * settings.epochs, shown.update))
-    failed = [result for result in results if result.status == "failed"]
-    for result in failed:
+    for result in (result for result in results if result.status == "failed"):
         console.print(f"{result.name} failed: {result.error}", soft_wrap=True)
     return _leaderboard(folder, "table", None)
 

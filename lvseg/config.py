@@ -19,6 +19,7 @@ from lvseg.errors import ConfigError
 
 __all__ = [
     "EXECUTION_FIELDS",
+    "IMAGE_SIDE_MULTIPLE",
     "MODEL_NAMES",
     "ConvertConfig",
     "LabelConvention",
@@ -41,6 +42,8 @@ SplitName = Literal["train", "val", "test"]
 T = TypeVar("T")
 
 MODEL_NAMES = ("fc", "fcn", "unet")
+IMAGE_SIDE_MULTIPLE = 16
+"""Every architecture halves the image four times, or must fill it exactly."""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(dataclasses.field, Field))

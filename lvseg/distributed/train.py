@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import ray.train
 from ray.train.v2.api.exceptions import TrainingFailedError
 
+from lvseg.config import IMAGE_SIDE_MULTIPLE
 from lvseg.distributed.ingest import RowsOfEachWorker, read_shards
 from lvseg.distributed.session import QUIET_ENVIRONMENT, cpus_for_each_worker, require_resources
 from lvseg.errors import ConfigError, TrainingError
@@ -124,10 +125,9 @@ def check_fits(run: Run) -> None:
     shape = run.manifest.image_shape(run.records)
     run.manifest.part("val", run.records)
     training_rows(run.manifest.part("train", run.records).images, run.config.batch_size, run.config.workers, 0)
-    if any(side % 16 for side in shape):
-        raise ConfigError(
-            f"models need images whose sides are multiples of 16, {run.records} has {shape[0]}x{shape[1]}"
-        )
+    if any(side % IMAGE_SIDE_MULTIPLE for side in shape):
+        found = f"{run.records} has {shape[0]}x{shape[1]}"
+        raise ConfigError(f"models need images whose sides are multiples of {IMAGE_SIDE_MULTIPLE}, {found}")
 
 
 def _fit(run: Run, callbacks: list[Any]) -> ray.train.Result:

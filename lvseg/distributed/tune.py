@@ -113,9 +113,8 @@ def run_sweep(sweep: Sweep, resources: Resources, progress: Progress = _no_progr
     """
     manifest = open_sweep(sweep)
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    os.environ.setdefault(
-        "TUNE_DISABLE_SIGINT_HANDLER", "1"
-    )  # Ctrl-C ends the sweep, and is not a failure of its trials
+    # Ctrl-C ends the sweep, and is not a failure of its trials.
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     # Trials have working folders of their own.
     everywhere = dataclasses.replace(sweep, folder=sweep.folder.resolve(), records=sweep.records.resolve())
     trainable = tune.with_parameters(run_trial, sweep=everywhere, cpus=resources.cpus)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import keras
 
+from lvseg.config import IMAGE_SIDE_MULTIPLE
 from lvseg.errors import ConfigError
 from lvseg.models.fc import build_fc
 from lvseg.models.fcn import build_fcn
@@ -22,9 +23,6 @@ BUILDERS: dict[str, Callable[[tuple[int, int], str], keras.Model]] = {
     "fcn": build_fcn,
     "unet": build_unet,
 }
-
-ROW_MULTIPLE = 16
-"""Every architecture halves the image four times, or must fill it exactly."""
 
 
 def build_model(name: str, shape: tuple[int, int], precision: str = "float32") -> keras.Model:
@@ -40,7 +38,9 @@ def build_model(name: str, shape: tuple[int, int], precision: str = "float32") -
     """
     if name not in BUILDERS:
         raise ConfigError(f"model must be one of {', '.join(BUILDERS)}, got {name!r}")
-    if any(side % ROW_MULTIPLE for side in shape):
-        raise ConfigError(f"{name} needs images whose sides are multiples of {ROW_MULTIPLE}, got {shape[0]}x{shape[1]}")
+    if any(side % IMAGE_SIDE_MULTIPLE for side in shape):
+        raise ConfigError(
+            f"{name} needs images whose sides are multiples of {IMAGE_SIDE_MULTIPLE}, got {shape[0]}x{shape[1]}"
+        )
     policy = "mixed_bfloat16" if precision == "bfloat16" else "float32"
     return BUILDERS[name](shape, policy)
