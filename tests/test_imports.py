@@ -16,10 +16,10 @@ ROOT = Path(__file__).parents[1]
 
 LEVELS = (
     {"errors"},
-    {"config", "quiet", "slices"},
-    {"rasterize", "results", "evaluation"},
+    {"config", "findings", "quiet", "slices", "store"},
+    {"rasterize", "preprocess", "results", "evaluation"},
     {"sources", "phantom", "split"},
-    {"records"},
+    {"records", "quality"},
     {"models", "losses", "pipeline"},
     {"training", "run_folder", "space"},
     {"leaderboard", "report", "progress"},

@@ -2,15 +2,15 @@
 
 from lvseg.records.codec import SCHEMA, SCHEMA_VERSION, slice_to_row, table_to_slices
 from lvseg.records.files import read_rows, write_rows
-from lvseg.records.manifest import MANIFEST_NAME, Manifest, RecordFile, Skip, SplitPart, read_manifest
+from lvseg.records.manifest import MANIFEST_NAME, SPLIT_TABLE_NAME, Manifest, RecordFile, SplitPart, read_manifest
 
 __all__ = [
     "MANIFEST_NAME",
     "SCHEMA",
     "SCHEMA_VERSION",
+    "SPLIT_TABLE_NAME",
     "Manifest",
     "RecordFile",
-    "Skip",
     "SplitPart",
     "read_manifest",
     "read_rows",

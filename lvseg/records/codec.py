@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from lvseg.errors import RecordsError
-from lvseg.slices import Place, Slice
+from lvseg.slices import Contours, Grid, Place, Slice
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _POINT = pa.list_(pa.float64())
 
@@ -23,6 +23,7 @@ SCHEMA = pa.schema(
     [
         pa.field("name", pa.string(), nullable=False),
         pa.field("case_id", pa.string(), nullable=False),
+        pa.field("group", pa.string()),
         pa.field("rows", pa.int64(), nullable=False),
         pa.field("columns", pa.int64(), nullable=False),
         pa.field("image_dtype", pa.string(), nullable=False),
@@ -37,7 +38,11 @@ SCHEMA = pa.schema(
         pa.field("spacing_between_slices_mm", pa.float64()),
         pa.field("image_position_patient", _POINT),
         pa.field("image_orientation_patient", _POINT),
-        pa.field("contour_xy_px", _POINT),
+        pa.field("endocardium_xy_px", _POINT),
+        pa.field("epicardium_xy_px", _POINT),
+        pa.field("papillary_xy_px", _POINT),
+        pa.field("papillary_points", pa.list_(pa.int64())),
+        pa.field("source_grid", _POINT),
         pa.field("source_sha256", pa.string(), nullable=False),
     ],
     metadata={"lvseg_schema_version": str(SCHEMA_VERSION)},
@@ -51,24 +56,36 @@ def slice_to_row(item: Slice) -> dict[str, Any]:
     place = {f.name: getattr(item.place, f.name) for f in dataclasses.fields(Place)}
     for key in _PLACE_TUPLES:
         place[key] = None if place[key] is None else list(place[key])
-    contour = item.contour_xy_px
-    rows, columns = item.image.shape
+    contours, rows, columns = item.contours, *item.image.shape
     return {
         "name": item.name,
         "case_id": item.case_id,
+        "group": item.group,
         "rows": rows,
         "columns": columns,
         "image_dtype": item.image.dtype.newbyteorder("<").str,
         "image": np.ascontiguousarray(item.image, item.image.dtype.newbyteorder("<")).tobytes(),
         "mask": np.ascontiguousarray(item.mask, np.uint8).tobytes(),
         **place,
-        "contour_xy_px": None if contour is None else contour.reshape(-1).tolist(),
+        "endocardium_xy_px": _flat(contours.endocardium),
+        "epicardium_xy_px": _flat(contours.epicardium),
+        "papillary_xy_px": _flat(np.concatenate(contours.papillaries)) if contours.papillaries else None,
+        "papillary_points": [len(each) for each in contours.papillaries] or None,
+        "source_grid": None if item.grid is None else [float(value) for value in dataclasses.astuple(item.grid)],
         "source_sha256": item.source_sha256,
     }
 
 
+def _flat(points: np.ndarray | None) -> list[float] | None:
+    return None if points is None else points.reshape(-1).tolist()
+
+
+def _points(flat: list[float] | None) -> np.ndarray | None:
+    return None if flat is None else np.asarray(flat, np.float64).reshape(-1, 2)
+
+
 def row_to_slice(row: dict[str, Any]) -> Slice:
-    """The inverse of ``slice_to_row``; contour and place are None where the row has none.
+    """The inverse of ``slice_to_row``; contours, grid and place are None where the row has none.
 
     Raises:
         RecordsError: the pixels do not fill the stated size.
@@ -77,16 +94,31 @@ def row_to_slice(row: dict[str, Any]) -> Slice:
     place = {f.name: row[f.name] for f in dataclasses.fields(Place)}
     for key in _PLACE_TUPLES:
         place[key] = None if place[key] is None else tuple(place[key])
-    contour = row["contour_xy_px"]
     return Slice(
         name=row["name"],
         case_id=row["case_id"],
+        group=row["group"],
         image=pixels(row["image"], row["image_dtype"], shape, row["name"]),
         mask=pixels(row["mask"], "|u1", shape, row["name"]),
         place=Place(**place),
-        contour_xy_px=None if contour is None else np.asarray(contour, np.float64).reshape(-1, 2),
+        contours=_row_contours(row),
+        grid=_row_grid(row["source_grid"]),
         source_sha256=row["source_sha256"],
     )
+
+
+def _row_contours(row: dict[str, Any]) -> Contours:
+    papillaries = _points(row["papillary_xy_px"])
+    bounds = np.cumsum(row["papillary_points"] or [])[:-1]
+    return Contours(
+        endocardium=_points(row["endocardium_xy_px"]),
+        epicardium=_points(row["epicardium_xy_px"]),
+        papillaries=() if papillaries is None else tuple(np.split(papillaries, bounds)),
+    )
+
+
+def _row_grid(values: list[float] | None) -> Grid | None:
+    return None if values is None else Grid(int(values[0]), int(values[1]), *values[2:])
 
 
 def pixels(data: bytes, dtype: str, shape: tuple[int, int], name: str) -> np.ndarray:

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from lvseg.config import LabelConvention, RecordFormat, SplitMethod, SplitName
+from lvseg.config import (
+    LabelConvention,
+    PreprocessConfig,
+    RecordFormat,
+    SourceLayout,
+    SplitMethod,
+    Structures,
+)
 from lvseg.errors import RecordsError
+from lvseg.findings import Decision, Skip
 from lvseg.records.codec import SCHEMA_VERSION
+from lvseg.store import UPath
 
 MANIFEST_NAME = "manifest.json"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Skip:
-    """A source file that was left out."""
-
-    file: str
-    """Path relative to the source folder."""
-    reason: str
-    """Why, in one line."""
+SPLIT_TABLE_NAME = "split.csv"
+"""Columns name, case_id, part; one line an image."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +36,8 @@ class RecordFile:
     """Name in the record folder."""
     images: int
     """Rows in it."""
+    sha256: str
+    """Hash over the file's bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +46,8 @@ class SplitPart:
 
     images: int
     """Labelled images."""
+    pixel_bytes: int
+    """Bytes of all images and masks, as a worker holds them."""
     patients: int
     """Patients with at least one of these images."""
     case_ids: tuple[str, ...]
@@ -61,14 +66,18 @@ class Manifest:
     """The code that wrote it."""
     format: RecordFormat
     """Format of the record files."""
-    source_layout: str
+    source_layout: SourceLayout
     """Layout of the source folder."""
     labels: LabelConvention
     """Label convention; scores across conventions are not compared."""
+    structures: Structures
+    """Classes of the masks."""
+    preprocessing: PreprocessConfig
+    """What was done to every image, to be repeated before a prediction."""
     split: SplitMethod
-    """How images were assigned to parts."""
+    """How images were assigned to parts; ``split.csv`` beside this file names every image's part."""
     val_fraction: float
-    """As set; the official split ignores it."""
+    """As set, for the splits by patient and by image."""
     seed: int
     """Seed of the split."""
     source_sha256: str
@@ -77,8 +86,12 @@ class Manifest:
     """Hash over every image, mask and part, whatever the format: the identity of the record set."""
     shapes: dict[str, int]
     """Images by size, ``"256x256": 260``."""
-    splits: dict[SplitName, SplitPart]
-    """train, val, and test where there is one."""
+    splits: dict[str, SplitPart]
+    """train, val and, where there is one, test; or fold-0, fold-1, … of a split into folds."""
+    decisions: tuple[Decision, ...]
+    """What was chosen where file names did not say, and why."""
+    findings: dict[str, int]
+    """Quality control's findings by severity; ``quality.json`` beside this file has them all."""
     skipped: tuple[Skip, ...]
     """What was left out, and why."""
     unlabelled_images: int
@@ -88,7 +101,7 @@ class Manifest:
         """The content of ``manifest.json``."""
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
 
-    def part(self, split: SplitName, where: Path) -> SplitPart:
+    def part(self, split: str, where: UPath) -> SplitPart:
         """The named part.
 
         Raises:
@@ -100,7 +113,23 @@ class Manifest:
             raise RecordsError(f"{where}: no images in split {split}; it has {parts or 'none'}")
         return part
 
-    def image_shape(self, where: Path) -> tuple[int, int]:
+    def for_fold(self, fold: int | None, where: UPath) -> Manifest:
+        """The manifest with the parts train and val; of a split into folds, the given one validates.
+
+        Raises:
+            RecordsError: there is no such fold, none was given, or one was given and there are none.
+        """
+        if self.split != "kfold":
+            if fold is not None:
+                raise RecordsError(f"{where}: split by {self.split}, has no folds, got fold {fold}")
+            return self
+        folds = [self.splits[f"fold-{index}"] for index in range(len(self.splits))]
+        if fold is None or fold >= len(folds):
+            raise RecordsError(f"{where}: split into folds, choose fold 0 to {len(folds) - 1}, got {fold}")
+        train = _merged(part for index, part in enumerate(folds) if index != fold)
+        return dataclasses.replace(self, splits={"train": train, "val": folds[fold]})
+
+    def image_shape(self, where: UPath) -> tuple[int, int]:
         """(rows, columns) that all images share.
 
         Raises:
@@ -113,7 +142,19 @@ class Manifest:
         return int(rows), int(columns)
 
 
-def read_manifest(records: Path) -> Manifest:
+def _merged(parts: Iterable[SplitPart]) -> SplitPart:
+    parts = list(parts)
+    cases = sorted({case for part in parts for case in part.case_ids})
+    return SplitPart(
+        images=sum(part.images for part in parts),
+        pixel_bytes=sum(part.pixel_bytes for part in parts),
+        patients=len(cases),
+        case_ids=tuple(cases),
+        files=tuple(file for part in parts for file in part.files),
+    )
+
+
+def read_manifest(records: UPath) -> Manifest:
     """Read the manifest of a record folder.
 
     Raises:

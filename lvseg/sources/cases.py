@@ -5,11 +5,20 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple, get_args
 
-__all__ = ["OFFICIAL_PARTS", "PathologyGroup", "StemParts", "canonical_case_id", "pathology_group", "slice_name"]
+__all__ = [
+    "OFFICIAL_PARTS",
+    "PathologyGroup",
+    "StemParts",
+    "canonical_case_id",
+    "is_public_case_id",
+    "pathology_group",
+    "slice_name",
+]
 
 PathologyGroup = Literal["N", "HYP", "HF-NI", "HF-I"]
 
 SUNNYBROOK_ID = re.compile(r"SC-(HF-I|HF-NI|HYP|N)-0*(\d+)")
+PHANTOM_ID = re.compile(r"PH-(N|HYP|HF)-\d+")
 IMAGE_STEM = re.compile(r"(.+)-IM-\d+-(\d+)")
 NUMBERED_STEM = re.compile(r"(.+?)[-_](\d+)")
 
@@ -30,6 +39,11 @@ def canonical_case_id(case_id: str) -> str:
     """Sunnybrook ids without zero padding (``SC-HF-I-01`` → ``SC-HF-I-1``); every other id as it is."""
     match = SUNNYBROOK_ID.fullmatch(case_id)
     return f"SC-{match[1]}-{int(match[2])}" if match else case_id
+
+
+def is_public_case_id(case_id: str) -> bool:
+    """Whether an id is one of Sunnybrook's public pseudonyms or a phantom's."""
+    return bool(SUNNYBROOK_ID.fullmatch(case_id) or PHANTOM_ID.fullmatch(case_id))
 
 
 def pathology_group(case_id: str) -> PathologyGroup | None:

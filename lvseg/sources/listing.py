@@ -1,132 +1,233 @@
-"""What a source folder holds: items that can be loaded, files left out and why."""
+"""What a source holds: units that are listed one at a time, items that can be loaded, files left out and why.
+
+Paths are relative to the source folder, with forward slashes, so that a listing means the same on every node.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Protocol, TypeAlias
 
+from lvseg.config import SourceLayout
 from lvseg.errors import SourceError
+from lvseg.findings import Decision, Finding, Skip
+from lvseg.store import UPath
 
-__all__ = ["Collector", "Item", "Layout", "LinkedItem", "Listing", "PairItem", "Skip", "visible"]
-
-Layout = Literal["linked", "pairs"]
+__all__ = [
+    "Collector",
+    "CourseItem",
+    "DicomItem",
+    "Item",
+    "Listing",
+    "PairItem",
+    "SegmentationItem",
+    "Source",
+    "Unit",
+    "natural_key",
+    "visible",
+]
 
 CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 """What file managers leave behind, besides names that start with a dot."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LinkedItem:
-    """A DICOM image and its endocardium contour."""
-
+class _Labelled:
     name: str
     """Name of the slice."""
     case_id: str
     """The patient's pseudonym."""
-    dicom: Path
-    """The image."""
-    contour: Path
-    """The contour file."""
+    group: str | None = None
+    """Pathology group, where it is known."""
+    heart_xy_px: tuple[float, float] | None = None
+    """Where the patient's heart is, 0-based (column, row), where the conversion crops around it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PairItem:
-    """An image and its mask of the same name."""
+class DicomItem(_Labelled):
+    """A DICOM image and its contours."""
 
-    name: str
-    """Name of the slice."""
-    case_id: str
-    """The patient's pseudonym."""
-    image: Path
+    image: str
+    """The DICOM file."""
+    endocardium: str
+    """Its contour file."""
+    epicardium: str | None = None
+    """Its contour file."""
+    papillaries: tuple[str, ...] = ()
+    """Their contour files."""
+    instance_number: int
+    """Number of the image in its series, as in the contours' file names."""
+    slice_index: int | None = None
+    """0-based slice from the images' positions, where the whole series told it."""
+    phase_index: int | None = None
+    """0-based phase from the images' trigger times."""
+
+    @property
+    def label(self) -> str:
+        """The file to name when something is wrong with the label."""
+        return self.endocardium
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PairItem(_Labelled):
+    """An image and its mask of the same name; of volumes (NIfTI, NumPy) one plane."""
+
+    image: str
     """The image."""
-    mask: Path
+    mask: str
     """The mask."""
+    plane: tuple[int, ...] = ()
+    """0-based place in the array's third and fourth dimension (slice, phase); empty for a file of one image."""
+
+    @property
+    def label(self) -> str:
+        """The file to name when something is wrong with the label."""
+        return self.mask
 
 
-Item: TypeAlias = LinkedItem | PairItem
-
-
-@dataclass(frozen=True, slots=True)
-class Skip:
-    """A file or folder that was left out."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CourseItem(_Labelled):
+    """One record of the course's TFRecords: image and mask."""
 
     file: str
-    """Path relative to the source folder, with forward slashes."""
-    reason: str
-    """Why, in a few words."""
+    """The TFRecord file."""
+    offset: int
+    """Byte at which the record's data starts."""
+    length: int
+    """Bytes of data."""
+
+    @property
+    def label(self) -> str:
+        """The file to name when something is wrong with the label."""
+        return self.file
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SegmentationItem(_Labelled):
+    """A DICOM image and the frames of a DICOM SEG object that refer to it."""
+
+    image: str
+    """The DICOM image file."""
+    segmentation: str
+    """The DICOM SEG file."""
+    instance_number: int | None = None
+    """Number of the image in its series."""
+    slice_index: int | None = None
+    """0-based slice from the images' positions."""
+    phase_index: int | None = None
+    """0-based phase from the images' trigger times."""
+
+    @property
+    def label(self) -> str:
+        """The file to name when something is wrong with the label."""
+        return self.segmentation
+
+
+Item: TypeAlias = DicomItem | PairItem | CourseItem | SegmentationItem
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unit:
+    """What is listed at once: a patient, or a file of many records. Names of items are unique over all units."""
+
+    case_id: str
+    """The patient's pseudonym; of a file of many patients, the file's name."""
+    group: str | None = None
+    """Pathology group, where it is known."""
+    folders: tuple[str, ...]
+    """Folders or files of this unit, relative to the source; what each is, the layout knows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listing:
-    """The labelled images of a source folder. Paths start with the folder as it was given."""
+    """The labelled images of a unit, or of a whole source."""
 
-    layout: Layout
-    """The layout that was recognised."""
     items: tuple[Item, ...]
-    """What can be loaded, at least one; by case, then image number."""
-    skipped: tuple[Skip, ...]
+    """What can be loaded; by case, then image number."""
+    skipped: tuple[Skip, ...] = ()
     """What was left out, by file."""
+    decisions: tuple[Decision, ...] = ()
+    """What was chosen, and why."""
+    findings: tuple[Finding, ...] = ()
+    """What is wrong with the files' headers."""
     unlabelled_images: int = 0
     """DICOM images without a contour: normal in a cine, where two phases are drawn."""
+
+
+class Source(Protocol):
+    """A source folder whose layout is known. Small and picklable: any node can list a unit of it."""
+
+    @property
+    def layout(self) -> SourceLayout:
+        """The layout that was recognised."""
+
+    @property
+    def folder(self) -> UPath:
+        """The source folder."""
+
+    def units(self) -> tuple[tuple[Unit, ...], Listing]:
+        """All units in natural order, and what was left out or decided on the way; reads names, no images."""
+
+    def list_unit(self, unit: Unit) -> Listing:
+        """List one unit; reads names and, where the layout needs them, headers.
+
+        A unit that cannot be used at all is an empty listing whose skips say why; it never raises for one bad file.
+        """
 
 
 @dataclass(slots=True)
 class Collector:
     """Gathers a listing; every name is taken once."""
 
-    folder: Path
+    folder: UPath
     items: dict[str, Item] = field(default_factory=dict)
     skipped: list[Skip] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
     unlabelled_images: int = 0
 
-    def skip(self, path: Path, reason: str) -> None:
+    def skip(self, path: UPath | str, reason: str) -> None:
         """Leave a file or folder out."""
-        self.skipped.append(Skip(self.relative(path), reason))
+        self.skipped.append(Skip(path if isinstance(path, str) else self.relative(path), reason))
 
     def add(self, item: Item) -> None:
         """Take an item, or skip it when its name is taken."""
         if other := self.items.get(item.name):
-            self.skip(_label_file(item), f"same name {item.name} as {self.relative(_label_file(other))}")
+            self.skip(item.label, f"same name {item.name} as {other.label}")
         else:
             self.items[item.name] = item
 
-    def relative(self, path: Path) -> str:
+    def relative(self, path: UPath) -> str:
         """A path as it stands in the listing."""
         return path.relative_to(self.folder).as_posix()
 
-    def finish(self, layout: Layout) -> Listing:
-        """Sort and freeze.
-
-        Raises:
-            SourceError: there is nothing to load.
-        """
-        skipped = tuple(sorted(self.skipped, key=lambda skip: (skip.file, skip.reason)))
-        if not self.items:
-            first = f"; first of {len(skipped)} left out: {skipped[0].file}: {skipped[0].reason}" if skipped else ""
-            raise SourceError(f"{self.folder}: no labelled image found{first}")
-        items = tuple(sorted(self.items.values(), key=lambda item: (_natural(item.case_id), _natural(item.name))))
-        return Listing(layout=layout, items=items, skipped=skipped, unlabelled_images=self.unlabelled_images)
-
-
-def _label_file(item: Item) -> Path:
-    return item.contour if isinstance(item, LinkedItem) else item.image
+    def finish(self) -> Listing:
+        """Sort and freeze."""
+        return Listing(
+            items=tuple(
+                sorted(self.items.values(), key=lambda item: (natural_key(item.case_id), natural_key(item.name)))
+            ),
+            skipped=tuple(sorted(self.skipped, key=lambda skip: (skip.file, skip.reason))),
+            decisions=tuple(self.decisions),
+            findings=tuple(self.findings),
+            unlabelled_images=self.unlabelled_images,
+        )
 
 
-def _natural(text: str) -> list[str | int]:
+def natural_key(text: str) -> list[str | int]:
     """Sort key that reads digits as numbers; text and numbers alternate, so keys always compare."""
     return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", text))]
 
 
-def visible(folder: Path) -> list[Path]:
+def visible(folder: UPath) -> list[UPath]:
     """Entries of a folder in order, without hidden files and file managers' clutter.
 
     Raises:
         SourceError: the folder cannot be read.
     """
     try:
-        entries = sorted(folder.iterdir())
+        entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
     except OSError as error:
-        raise SourceError(f"{folder}: cannot be read: {error.strerror}") from None
+        raise SourceError(f"{folder}: cannot be read: {error.strerror or error}") from None
     return [entry for entry in entries if not (entry.name.startswith(".") or entry.name.lower() in CLUTTER)]
