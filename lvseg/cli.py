@@ -10,6 +10,7 @@ from typing import Annotated
 
 import tyro
 from rich.console import Console
+from tyro.constructors import PrimitiveConstructorSpec
 
 from lvseg import __version__
 from lvseg.config import ConvertConfig, SplitName, TrainConfig, TuneConfig, from_mapping, read_yaml
@@ -17,9 +18,21 @@ from lvseg.errors import ConfigError, LvsegError
 from lvseg.leaderboard import Format
 from lvseg.progress import reporter, sweep_progress, watch_run
 from lvseg.quiet import import_quietly
+from lvseg.store import UPath, is_local, location
 
 Flat = tyro.conf.arg(name="")
 """The settings of a config as flags of their own, without a prefix."""
+Location = Annotated[
+    UPath,
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH|URI",
+        instance_from_str=lambda words: location(words[0]),
+        is_instance=lambda value: isinstance(value, UPath | Path),
+        str_from_instance=lambda value: [str(value)],
+    ),
+]
+"""A path, or a URI such as ``s3://bucket/folder``; a ``pathlib.Path`` would swallow a slash of it."""
 CONFIG_FLAG = "--config"
 INTERRUPTED = 130
 _JOB_COPY = "runtime_resources/working_dir_files"
@@ -105,8 +118,8 @@ def make_verbs(convert_base: ConvertConfig, train_base: TrainConfig) -> dict[str
         return 0
 
     def convert(
-        source: tyro.conf.Positional[Path],
-        records: tyro.conf.Positional[Path],
+        source: tyro.conf.Positional[Location],
+        records: tyro.conf.Positional[Location],
         /,
         settings: Annotated[ConvertConfig, Flat] = convert_base,
         config: Path | None = None,
@@ -116,8 +129,8 @@ def make_verbs(convert_base: ConvertConfig, train_base: TrainConfig) -> dict[str
         """Convert DICOM and contour files, or image-mask pairs, into a record set.
 
         Args:
-            source: Folder with the files; its layout is found out.
-            records: Folder to write to.
+            source: Folder or URI with the files; its layout is found out.
+            records: Folder or URI to write to.
             settings: See the flags.
             config: YAML file with the same settings; flags go before it.
             overwrite: Replace a record set that is there.
@@ -126,54 +139,54 @@ def make_verbs(convert_base: ConvertConfig, train_base: TrainConfig) -> dict[str
         return _convert(source, records, settings, overwrite=overwrite, verbose=verbose)
 
     def train(
-        records: tyro.conf.Positional[Path],
+        records: tyro.conf.Positional[Location],
         /,
         settings: Annotated[TrainConfig, Flat] = train_base,
         config: Path | None = None,
-        runs: Path = Path("runs"),
+        runs: Location = UPath("runs"),  # noqa: B008 -- a value
         name: str | None = None,
         verbose: bool = False,
     ) -> int:
         """Train one model; the same command with the same name resumes.
 
         Args:
-            records: Record set made by lvseg convert.
+            records: Record set made by lvseg convert, a folder or a URI.
             settings: See the flags.
             config: YAML file with the same settings; flags go before it.
-            runs: Folder of runs, on storage that every node sees.
+            runs: Folder of runs, on storage that every node sees; a path or a URI.
             name: Name of the run; default: model and time.
             verbose: Show Ray's and TensorFlow's own messages.
         """
         return _train(records, settings, runs, name, verbose=verbose)
 
     def tune(
-        records: tyro.conf.Positional[Path],
+        records: tyro.conf.Positional[Location],
         /,
         settings: Annotated[TrainConfig, Flat] = train_base,
         sweep: Annotated[TuneConfig, Flat] = TuneConfig(),  # noqa: B008 -- frozen
         space: Path | None = None,
         config: Path | None = None,
-        runs: Path = Path("runs"),
+        runs: Location = UPath("runs"),  # noqa: B008 -- a value
         name: str | None = None,
         verbose: bool = False,
     ) -> int:
         """Sweep over training settings; the same command with the same name goes on where it stopped.
 
         Args:
-            records: Record set made by lvseg convert.
+            records: Record set made by lvseg convert, a folder or a URI.
             settings: The settings that do not vary; see the flags.
             sweep: See the flags.
             space: YAML file with the settings that vary; default: learning rate and its decay.
             config: YAML file with the settings that do not vary; flags go before it.
-            runs: Folder of runs, on storage that every node sees.
+            runs: Folder of runs, on storage that every node sees; a path or a URI.
             name: Name of the sweep; default: model and time.
             verbose: Show Ray's and TensorFlow's own messages.
         """
         return _tune(records, settings, sweep, space, runs, name, verbose=verbose)
 
     def evaluate(
-        run: tyro.conf.Positional[Path],
-        records: tyro.conf.Positional[Path],
+        run: tyro.conf.Positional[Location],
+        records: tyro.conf.Positional[Location],
         /,
         split: SplitName = "val",
     ) -> int:
@@ -187,10 +200,10 @@ def make_verbs(convert_base: ConvertConfig, train_base: TrainConfig) -> dict[str
         return _evaluate(run, records, split)
 
     def leaderboard(
-        runs: tyro.conf.Positional[Path],
+        runs: tyro.conf.Positional[Location],
         /,
         format: Format = "table",
-        out: Path | None = None,
+        out: Location | None = None,
     ) -> int:
         """Rank every finished run below a folder by validation Dice.
 
@@ -219,7 +232,7 @@ def _console() -> Console:
     return Console(highlight=False, emoji=False, markup=False)
 
 
-def _convert(source: Path, records: Path, settings: ConvertConfig, *, overwrite: bool, verbose: bool) -> int:
+def _convert(source: UPath, records: UPath, settings: ConvertConfig, *, overwrite: bool, verbose: bool) -> int:
     from lvseg.distributed.convert import convert
 
     _require_durable("records", records)
@@ -239,7 +252,7 @@ def _convert(source: Path, records: Path, settings: ConvertConfig, *, overwrite:
     return 0
 
 
-def _train(records: Path, settings: TrainConfig, runs: Path, name: str | None, *, verbose: bool) -> int:
+def _train(records: UPath, settings: TrainConfig, runs: UPath, name: str | None, *, verbose: bool) -> int:
     from lvseg.records import read_manifest
     from lvseg.run_folder import Run, default_name, open_run
 
@@ -265,11 +278,11 @@ def _train(records: Path, settings: TrainConfig, runs: Path, name: str | None, *
 
 
 def _tune(
-    records: Path,
+    records: UPath,
     settings: TrainConfig,
     sweep_settings: TuneConfig,
     space: Path | None,
-    runs: Path,
+    runs: UPath,
     name: str | None,
     *,
     verbose: bool,
@@ -297,7 +310,7 @@ def _tune(
     return _leaderboard(folder, "table", None)
 
 
-def _evaluate(run: Path, records: Path, split: SplitName) -> int:
+def _evaluate(run: UPath, records: UPath, split: SplitName) -> int:
     from rich.table import Table
 
     import_quietly("tensorflow")
@@ -328,7 +341,7 @@ def _evaluate(run: Path, records: Path, split: SplitName) -> int:
     return 0
 
 
-def _leaderboard(runs: Path, format: Format, out: Path | None) -> int:
+def _leaderboard(runs: UPath, format: Format, out: UPath | None) -> int:
     from lvseg.leaderboard import build, render
     from lvseg.results import write_text_atomically
 
@@ -350,9 +363,9 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _require_durable(field: str, folder: Path) -> None:
+def _require_durable(field: str, folder: UPath) -> None:
     """In a submitted job the current folder is Ray's copy, thrown away after the job."""
-    if not folder.is_absolute() and _JOB_COPY in Path.cwd().as_posix():
+    if is_local(folder) and not folder.is_absolute() and _JOB_COPY in Path.cwd().as_posix():
         raise ConfigError(
             f"{field} must be an absolute path in a submitted job, on storage that every node sees, got {folder}"
         )

@@ -101,7 +101,7 @@ class PreprocessConfig(_Validated):
     crop_size: Annotated[int, Field(ge=16, le=4096)] | None = None
     """Rows and columns of the crop, pixels after resampling."""
     normalise: Normalisation = "none"
-    """Store pixel values as they are, clipped to the image's percentiles 1 and 99 and scaled to 0..1, or as z-scores."""
+    """Store pixel values as they are, scaled to 0..1 between the image's percentiles 1 and 99, or as z-scores."""
 
     def __post_init__(self) -> None:
         if (self.crop == "none") != (self.crop_size is None):

@@ -97,7 +97,7 @@ class Slice:
     group: str | None = None
     """Pathology group (N, HYP, HF-NI, HF-I, …), where it is known."""
     image: NDArray[Any]
-    """(rows, columns), pixel values: the stored ones in their own integer type, or float32 once rescaled or normalised."""
+    """(rows, columns): stored values in their own integer type, or float32 once rescaled or normalised."""
     mask: NDArray[np.uint8]
     """(rows, columns): 0 background, 1 ``CAVITY``, and 2 ``MYOCARDIUM`` where the structures ask for it."""
     place: Place
