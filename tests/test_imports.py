@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 LEVELS = (
     {"errors"},
-    {"config", "findings", "quiet", "slices", "store"},
+    {"config", "findings", "quiet", "slices", "store", "tfrecord"},
     {"rasterize", "preprocess", "results", "evaluation"},
     {"sources", "phantom", "split"},
     {"records", "quality"},
