@@ -6,6 +6,7 @@ Paths are relative to the source folder, with forward slashes, so that a listing
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -26,6 +27,7 @@ __all__ = [
     "Unit",
     "natural_key",
     "visible",
+    "walk",
 ]
 
 CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
@@ -230,4 +232,28 @@ def visible(folder: UPath) -> list[UPath]:
         entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
     except OSError as error:
         raise SourceError(f"{folder}: cannot be read: {error.strerror or error}") from None
-    return [entry for entry in entries if not (entry.name.startswith(".") or entry.name.lower() in CLUTTER)]
+    return [entry for entry in entries if not _is_clutter(entry.name)]
+
+
+def walk(folder: UPath, levels: int) -> Iterator[tuple[UPath, list[str], list[str]]]:
+    """A folder and those below it, each with the sorted names of its folders and of its files; clutter is left out.
+
+    One request a folder, also in an object store, where asking each entry what it is would be a request an entry.
+
+    Args:
+        folder: where to start.
+        levels: how many levels of folders to list; 1 is the folder alone.
+
+    Yields:
+        Folder, names of its folders, names of its files. Names taken out of the list of folders are not entered.
+    """
+    top: str | None = None
+    for path, folders, files in folder.fs.walk(folder.path, maxdepth=levels):
+        top = path if top is None else top
+        folders[:] = sorted(name for name in folders if not _is_clutter(name))
+        below = path.removeprefix(top).strip("/")
+        yield folder / below if below else folder, folders, sorted(n for n in files if n and not _is_clutter(n))
+
+
+def _is_clutter(name: str) -> bool:
+    return name.startswith(".") or name.lower() in CLUTTER
