@@ -1,4 +1,4 @@
-"""A closed contour → a mask, under one of two named label conventions.
+"""Closed contours → a mask, under one of two named label conventions.
 
 Contour coordinates are 1-based, as the files have them: the centre of the first pixel is (1, 1).
 """
@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.draw import polygon
 
-from lvseg.config import RasterConvention
+from lvseg.config import RasterConvention, Structures
 from lvseg.errors import ContourError
+from lvseg.slices import CAVITY, MYOCARDIUM, Contours
 
-__all__ = ["check_contour", "check_on_image", "contour_area_px", "rasterize"]
+__all__ = ["check_contour", "check_on_image", "contour_area_px", "label_mask", "rasterize"]
 
 MIN_AREA_PX = 1e-6
 """Area, px², below which a contour is a line or a point; far below the 0.125 px² of the half-pixel lattice."""
@@ -22,8 +23,48 @@ TIE_BREAK_PX = (1e-6, 1e-9)
 """(column, row) step, px, that decides for centres on an edge; no edge between lattice points is parallel to it."""
 
 
+def label_mask(
+    contours: Contours, shape: tuple[int, int], labels: RasterConvention, structures: Structures, *, clip: bool = False
+) -> NDArray[np.uint8]:
+    """Draw the classes that the structures ask for.
+
+    The cavity is inside the endocardium, papillary muscles included; the myocardium is inside the epicardium and not
+    cavity, so both always lie apart, also where the contours cross.
+
+    Args:
+        contours: in pixels of the mask, 1-based.
+        shape: (rows, columns) of the mask.
+        labels: the convention, ``centre`` or ``course``.
+        structures: ``endo`` needs the endocardium, ``endo+myo`` the epicardium too.
+        clip: see ``rasterize``.
+
+    Returns:
+        (rows, columns) uint8: 0, ``CAVITY``, ``MYOCARDIUM``.
+
+    Raises:
+        ContourError: a contour that is needed is missing or unusable; names which.
+    """
+    cavity = _inside("endocardium", contours.endocardium, shape, labels, clip)
+    mask = cavity * np.uint8(CAVITY)
+    if structures == "endo+myo":
+        heart = _inside("epicardium", contours.epicardium, shape, labels, clip)
+        mask[(heart == 1) & (cavity == 0)] = MYOCARDIUM
+    return mask
+
+
+def _inside(
+    name: str, points: NDArray[np.float64] | None, shape: tuple[int, int], labels: RasterConvention, clip: bool
+) -> NDArray[np.uint8]:
+    if points is None:
+        raise ContourError(f"no {name} contour")
+    try:
+        return rasterize(points, shape, labels, clip=clip)
+    except ContourError as error:
+        raise ContourError(f"{name} contour: {error}") from None
+
+
 def rasterize(
-    contour_xy_px: NDArray[np.float64], shape: tuple[int, int], labels: RasterConvention
+    contour_xy_px: NDArray[np.float64], shape: tuple[int, int], labels: RasterConvention, *, clip: bool = False
 ) -> NDArray[np.uint8]:
     """Fill a closed contour.
 
@@ -41,15 +82,34 @@ def rasterize(
         contour_xy_px: (N, 2) float, 1-based (column, row); the last point is joined to the first.
         shape: (rows, columns) of the mask.
         labels: the convention, ``centre`` or ``course``.
+        clip: the contour may leave the image, as it does on a crop; the result is the crop of the whole mask.
 
     Returns:
         (rows, columns) uint8, 1 inside, else 0.
 
     Raises:
-        ContourError: fewer than three points, not finite, no area, or a point outside the image.
+        ContourError: fewer than three points, not finite, no area, or a point outside the image without ``clip``.
     """
     check_contour(contour_xy_px)
+    if clip:
+        return _fill_clipped(contour_xy_px, shape, labels)
     check_on_image(contour_xy_px, shape)
+    return _fill(contour_xy_px, shape, labels)
+
+
+def _fill_clipped(
+    contour_xy_px: NDArray[np.float64], shape: tuple[int, int], labels: RasterConvention
+) -> NDArray[np.uint8]:
+    """Draw on a frame that holds both contour and image, then cut: clipped edges would be rounded another way."""
+    rows, columns = shape
+    before = np.maximum(0, 1 - np.floor(contour_xy_px.min(axis=0)).astype(int))
+    after = np.maximum(0, 1 + np.ceil(contour_xy_px.max(axis=0)).astype(int) - np.array([columns, rows]))
+    (left, top), (right, bottom) = before.tolist(), after.tolist()
+    frame = (top + rows + bottom, left + columns + right)
+    return _fill(contour_xy_px + before, frame, labels)[top : top + rows, left : left + columns].copy()
+
+
+def _fill(contour_xy_px: NDArray[np.float64], shape: tuple[int, int], labels: RasterConvention) -> NDArray[np.uint8]:
     return _fill_course(contour_xy_px, shape) if labels == "course" else _fill_centre(contour_xy_px, shape)
 
 

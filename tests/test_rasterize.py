@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lvseg.errors import ContourError
-from lvseg.rasterize import contour_area_px, rasterize
+from lvseg.rasterize import contour_area_px, label_mask, rasterize
+from lvseg.slices import CAVITY, MYOCARDIUM, Contours
 
 SHAPE = (40, 50)
 
@@ -89,3 +90,54 @@ def test_the_whole_image():
 def test_what_is_no_contour_on_the_image(points, reason, labels):
     with pytest.raises(ContourError, match=reason):
         rasterize(np.array(points, np.float64), SHAPE, labels)
+
+
+def test_classes():
+    contours = Contours(
+        endocardium=square(10.5, 10.5, 5), epicardium=square(8.5, 8.5, 9), papillaries=(square(12.5, 12.5, 2),)
+    )
+    expected = np.zeros(SHAPE, np.uint8)
+    expected[10:15, 10:15] = CAVITY
+    np.testing.assert_array_equal(label_mask(contours, SHAPE, "centre", "endo"), expected)
+    expected[8:17, 8:17] = np.where(expected[8:17, 8:17] == CAVITY, CAVITY, MYOCARDIUM)
+    mask = label_mask(contours, SHAPE, "centre", "endo+myo")
+    np.testing.assert_array_equal(mask, expected)
+    assert mask.dtype == np.uint8
+
+
+@pytest.mark.parametrize("labels", ["centre", "course"])
+def test_cavity_outside_the_epicardium_stays_cavity(labels):
+    contours = Contours(endocardium=square(10.5, 10.5, 8), epicardium=square(14.5, 8.5, 12))
+    mask = label_mask(contours, SHAPE, labels, "endo+myo")
+    np.testing.assert_array_equal(mask == CAVITY, rasterize(square(10.5, 10.5, 8), SHAPE, labels) == 1)
+    np.testing.assert_array_equal(
+        mask > 0,
+        (rasterize(square(10.5, 10.5, 8), SHAPE, labels) | rasterize(square(14.5, 8.5, 12), SHAPE, labels)) == 1,
+    )
+
+
+def test_a_broken_epicardium_costs_only_who_needs_it():
+    contours = Contours(endocardium=square(10.5, 10.5, 8), epicardium=square(45, 8.5, 12))
+    assert label_mask(contours, SHAPE, "centre", "endo").sum() == 64
+    with pytest.raises(ContourError, match="epicardium contour: 2 of 4 points lie outside the image"):
+        label_mask(contours, SHAPE, "centre", "endo+myo")
+
+
+@pytest.mark.parametrize(
+    ("contours", "missing"),
+    [(Contours(), "endocardium"), (Contours(endocardium=square(10, 10, 8)), "epicardium")],
+)
+def test_a_missing_contour(contours, missing):
+    with pytest.raises(ContourError, match=f"no {missing} contour"):
+        label_mask(contours, SHAPE, "centre", "endo+myo")
+
+
+@pytest.mark.parametrize("labels", ["centre", "course"])
+def test_a_contour_that_leaves_a_crop(labels):
+    rng = np.random.Generator(np.random.PCG64(1))
+    for _ in range(300):
+        contour = rng.uniform(1, 39, (5, 2)) if rng.random() < 0.5 else np.round(rng.uniform(1, 39, (9, 2)) * 2) / 2
+        top, left = rng.integers(-10, 45, 2)
+        padded = np.pad(rasterize(contour, SHAPE, labels), 60)
+        crop = padded[60 + top : 80 + top, 60 + left : 75 + left]
+        np.testing.assert_array_equal(rasterize(contour - (left, top), (20, 15), labels, clip=True), crop)
