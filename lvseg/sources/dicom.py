@@ -1,25 +1,26 @@
-"""One plain MR image in a DICOM file → pixels and place; nothing that identifies a person is read."""
+"""One MR image in a DICOM file → pixels and place; nothing that identifies a person leaves this module."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.config import disable_value_validation
 from pydicom.errors import InvalidDicomError
+from pydicom.pixels import get_decoder
 
 from lvseg.errors import SourceError
 from lvseg.slices import Place
 
-__all__ = ["parse_dicom"]
+__all__ = ["DicomImage", "instance_key", "number_of", "numbers_of", "parse_dicom", "reading_dicom"]
 
 Pair: TypeAlias = tuple[float, float] | None
 Triple: TypeAlias = tuple[float, float, float] | None
@@ -29,9 +30,8 @@ NEEDED = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "PixelRepresent
 CHECKED = ("PhotometricInterpretation", "NumberOfFrames", "RescaleSlope", "RescaleIntercept")
 DECODING = ("BitsStored", "HighBit", "PlanarConfiguration")
 PLACE = (
+    "SOPInstanceUID",
     "InstanceNumber",
-    "CardiacNumberOfImages",
-    "NominalInterval",
     "TriggerTime",
     "PixelSpacing",
     "SliceThickness",
@@ -40,124 +40,171 @@ PLACE = (
     "ImageOrientationPatient",
 )
 
-PHASE_TOLERANCE = 0.75
-"""Phases that TriggerTime may lie off the middle of its phase; scanners give its start or its middle."""
+INTEGERS = (np.uint8, np.int16, np.uint16)
+"""Types of rescaled pixels, first fit; where none holds them, float32 does."""
 
 
-def parse_dicom(data: bytes, path: Path) -> tuple[NDArray[np.integer], Place]:
-    """Read pixels and place from the bytes of a DICOM file; the path is for messages.
+class DicomImage(NamedTuple):
+    """What is read from a DICOM file."""
 
-    Returns:
-        (rows, columns) stored pixel values in their own integer type, 8 or 16 bit; place of the image.
+    pixels: NDArray[Any]
+    """(rows, columns): stored values in their own integer type, or rescaled ones."""
+    place: Place
+    """Place of the image; slice and phase are None, since one file alone cannot tell them."""
+    instance_key: str
+    """Hash of the SOPInstanceUID; empty where there is none."""
+
+
+def parse_dicom(data: bytes, name: str) -> DicomImage:
+    """Read a single-frame grey image from the bytes of a DICOM file.
+
+    MONOCHROME1 is inverted within the range of its stored values. RescaleSlope and RescaleIntercept are applied:
+    integers stay integers (8 or 16 bit) where slope and intercept are whole and the range fits, else float32.
+
+    Args:
+        data: the file.
+        name: the file's name for messages.
 
     Raises:
-        SourceError: not a DICOM file, damaged or cut short, or not a single-frame MONOCHROME2 image with
-            stored values that need no rescaling.
+        SourceError: not a DICOM file, damaged, cut short, not a single-frame grey image of 8 or 16 bit, or
+            compressed in a way that no installed package decodes.
     """
-    try:
-        with _quiet_pydicom():
-            header = pydicom.dcmread(BytesIO(data), specific_tags=[*NEEDED, *CHECKED, *DECODING, *PLACE])
-            _check_plain(header, path)
-            return _pixels(header, path), _place(header, path)
-    except SourceError:
-        raise
-    except InvalidDicomError:
-        raise SourceError(f"{path}: not a DICOM file") from None
-    except Exception as error:  # a damaged file can make pydicom and its decoders raise nearly anything
-        cause = " ".join(str(error).split())[:200] or type(error).__name__
-        raise SourceError(f"{path}: DICOM file cannot be used: {cause}") from None
+    with reading_dicom(name):
+        header = pydicom.dcmread(BytesIO(data), specific_tags=[*NEEDED, *CHECKED, *DECODING, *PLACE])
+        _check_grey(header, name)
+        pixels = _rescale(_stored_pixels(header, name), header, name)
+        return DicomImage(pixels, _place(header, name), instance_key(header))
 
 
 @contextmanager
-def _quiet_pydicom() -> Iterator[None]:
-    """Leave out pydicom's warnings, here only: what matters is checked, and real copies hold odd UIDs."""
-    with warnings.catch_warnings(), disable_value_validation():
-        warnings.simplefilter("ignore")
-        yield
+def reading_dicom(name: str) -> Iterator[None]:
+    """Turn whatever a damaged file makes pydicom raise into a ``SourceError`` of one line, and keep pydicom quiet.
+
+    Its warnings are left out here only: what matters is checked, and real copies hold odd UIDs and dates.
+    """
+    try:
+        with warnings.catch_warnings(), disable_value_validation():
+            warnings.simplefilter("ignore")
+            yield
+    except SourceError:
+        raise
+    except InvalidDicomError:
+        raise SourceError(f"{name}: not a DICOM file") from None
+    except Exception as error:  # a damaged file can make pydicom and its decoders raise nearly anything
+        cause = " ".join(str(error).split())[:200] or type(error).__name__
+        raise SourceError(f"{name}: DICOM file cannot be used: {cause}") from None
 
 
-def _check_plain(header: pydicom.Dataset, path: Path) -> None:
+def instance_key(header: pydicom.Dataset) -> str:
+    """Hash of the SOPInstanceUID, empty where there is none: tells equal images without naming them."""
+    uid = str(header.get("SOPInstanceUID") or "").strip()
+    return hashlib.sha256(uid.encode()).hexdigest()[:32] if uid else ""
+
+
+def _check_grey(header: pydicom.Dataset, name: str) -> None:
+    frames = number_of(header, "NumberOfFrames", name)
+    if frames is not None and frames != 1:
+        raise SourceError(f"{name}: NumberOfFrames is {frames:g}: multi-frame DICOM, expected one file for each image")
     for keyword in NEEDED:
         if header.get(keyword) is None:
-            raise SourceError(f"{path}: DICOM file without {keyword}, cut short or not an image")
-    if (photometric := header.get("PhotometricInterpretation")) != "MONOCHROME2":
-        raise SourceError(f"{path}: PhotometricInterpretation is {photometric!r}, expected MONOCHROME2")
-    for keyword, expected in (
-        ("SamplesPerPixel", 1.0),
-        ("NumberOfFrames", 1.0),
-        ("RescaleSlope", 1.0),
-        ("RescaleIntercept", 0.0),
-    ):
-        found = _number(header, keyword, path)
-        if found is not None and found != expected:
-            raise SourceError(f"{path}: {keyword} is {found:g}, expected {expected:g}")
+            raise SourceError(f"{name}: DICOM file without {keyword}, cut short or not an image")
+    photometric = header.get("PhotometricInterpretation")
+    if photometric not in ("MONOCHROME1", "MONOCHROME2"):
+        raise SourceError(f"{name}: PhotometricInterpretation is {photometric!r}, expected MONOCHROME1 or MONOCHROME2")
+    if header.SamplesPerPixel != 1:
+        raise SourceError(f"{name}: SamplesPerPixel is {header.SamplesPerPixel}, expected 1")
     if header.BitsAllocated not in (8, 16):
-        raise SourceError(f"{path}: BitsAllocated is {header.BitsAllocated}, expected 8 or 16")
+        raise SourceError(f"{name}: BitsAllocated is {header.BitsAllocated}, expected 8 or 16")
 
 
-def _pixels(header: pydicom.Dataset, path: Path) -> NDArray[np.integer]:
-    # pydicom may only warn when bytes are missing, so the length is checked here.
-    expected = header.Rows * header.Columns * header.BitsAllocated // 8
-    compressed = header.file_meta.TransferSyntaxUID.is_compressed if "TransferSyntaxUID" in header.file_meta else False
-    if not compressed and len(header.PixelData) < expected:
-        raise SourceError(f"{path}: truncated, {len(header.PixelData)} bytes of pixel data, expected {expected}")
+def _stored_pixels(header: pydicom.Dataset, name: str) -> NDArray[np.integer]:
+    """(rows, columns) stored values; MONOCHROME1 inverted."""
+    meta: Any = getattr(header, "file_meta", {})
+    syntax = meta.get("TransferSyntaxUID")
+    if syntax is not None and syntax.is_compressed and not syntax.is_deflated:
+        _check_decoder(syntax, name)
+    elif len(header.PixelData) < (expected := header.Rows * header.Columns * header.BitsAllocated // 8):
+        # pydicom may only warn when bytes are missing
+        raise SourceError(f"{name}: truncated, {len(header.PixelData)} bytes of pixel data, expected {expected}")
     pixels = header.pixel_array
-    return np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
+    pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
+    if header.PhotometricInterpretation == "MONOCHROME1":
+        low, high = _stored_range(header)
+        pixels = np.subtract(np.array(low + high).astype(pixels.dtype), pixels)
+    return pixels
 
 
-def _place(header: pydicom.Dataset, path: Path) -> Place:
-    number = _number(header, "InstanceNumber", path)
-    trigger_time = _number(header, "TriggerTime", path)
-    phases = _number(header, "CardiacNumberOfImages", path)
-    interval = _number(header, "NominalInterval", path)
-    slice_index, phase_index = _slice_and_phase(number, phases, trigger_time, interval)
-    pixel_spacing = cast(Pair, _numbers(header, "PixelSpacing", 2, path))
+def _check_decoder(syntax: pydicom.uid.UID, name: str) -> None:
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        raise SourceError(f"{name}: pixels are compressed as {syntax.name} ({syntax}), which cannot be read") from None
+    if not decoder.is_available:
+        needed = [text.partition(" - requires ")[2] for text in decoder.missing_dependencies]
+        remedy = " or ".join(needed).replace("gdcm>", "python-gdcm>")
+        raise SourceError(f"{name}: pixels are compressed as {syntax.name} ({syntax}); to read them, install {remedy}")
+
+
+def _stored_range(header: pydicom.Dataset) -> tuple[int, int]:
+    bits = int(header.get("BitsStored") or header.BitsAllocated)
+    return (-(1 << bits - 1), (1 << bits - 1) - 1) if header.PixelRepresentation else (0, (1 << bits) - 1)
+
+
+def _rescale(pixels: NDArray[np.integer], header: pydicom.Dataset, name: str) -> NDArray[Any]:
+    """Output = slope · stored + intercept (PS3.3 C.11.1); the type follows from the header alone."""
+    slope, intercept = (number_of(header, keyword, name) for keyword in ("RescaleSlope", "RescaleIntercept"))
+    slope, intercept = 1.0 if slope is None else slope, intercept or 0.0
+    if slope == 0:
+        raise SourceError(f"{name}: RescaleSlope is 0, expected another number")
+    if (slope, intercept) == (1.0, 0.0):
+        return pixels
+    if slope.is_integer() and intercept.is_integer():
+        ends = [int(slope) * value + int(intercept) for value in _stored_range(header)]
+        for kind in (pixels.dtype.type, *INTEGERS):
+            if np.iinfo(kind).min <= min(ends) and max(ends) <= np.iinfo(kind).max:
+                return (pixels.astype(np.int64) * int(slope) + int(intercept)).astype(kind)
+    return (pixels.astype(np.float64) * slope + intercept).astype(np.float32)
+
+
+def _place(header: pydicom.Dataset, name: str) -> Place:
+    number = number_of(header, "InstanceNumber", name)
+    pixel_spacing = cast(Pair, numbers_of(header, "PixelSpacing", 2, name))
     if pixel_spacing and min(pixel_spacing) <= 0:
-        raise SourceError(f"{path}: PixelSpacing is {pixel_spacing}, expected mm above 0")
+        raise SourceError(f"{name}: PixelSpacing is {pixel_spacing}, expected mm above 0")
     return Place(
         instance_number=None if number is None else int(number),
-        slice_index=slice_index,
-        phase_index=phase_index,
-        trigger_time_ms=trigger_time,
+        trigger_time_ms=number_of(header, "TriggerTime", name),
         pixel_spacing=pixel_spacing,
-        slice_thickness_mm=_number(header, "SliceThickness", path),
-        spacing_between_slices_mm=_number(header, "SpacingBetweenSlices", path),
-        image_position_patient=cast(Triple, _numbers(header, "ImagePositionPatient", 3, path)),
-        image_orientation_patient=cast(Sextuple, _numbers(header, "ImageOrientationPatient", 6, path)),
+        slice_thickness_mm=number_of(header, "SliceThickness", name),
+        spacing_between_slices_mm=number_of(header, "SpacingBetweenSlices", name),
+        image_position_patient=cast(Triple, numbers_of(header, "ImagePositionPatient", 3, name)),
+        image_orientation_patient=cast(Sextuple, numbers_of(header, "ImageOrientationPatient", 6, name)),
     )
 
 
-def _slice_and_phase(
-    number: float | None, phases: float | None, trigger_time: float | None, interval: float | None
-) -> tuple[int | None, int | None]:
-    """Slice and phase by counting, which holds where no image of the series is missing.
+def number_of(header: pydicom.Dataset, keyword: str, name: str) -> float | None:
+    """The number of an element, ``None`` where it is absent or empty.
 
-    Both are ``None`` where TriggerTime and NominalInterval (R to R, ms) tell another phase.
+    Raises:
+        SourceError: it is no finite number.
     """
-    if number is None or number < 1 or not phases or phases < 1:
-        return None, None
-    slice_index, phase_index = divmod(int(number) - 1, int(phases))
-    if trigger_time is not None and interval is not None and interval > 0:
-        timed_phase = trigger_time * phases / interval
-        if abs(timed_phase - phase_index - 0.5) > PHASE_TOLERANCE:
-            return None, None
-    return slice_index, phase_index
-
-
-def _number(header: pydicom.Dataset, keyword: str, path: Path) -> float | None:
-    numbers = _numbers(header, keyword, 1, path)
+    numbers = numbers_of(header, keyword, 1, name)
     return numbers[0] if numbers else None
 
 
-def _numbers(header: pydicom.Dataset, keyword: str, count: int, path: Path) -> tuple[float, ...] | None:
-    """The numbers of an element, ``None`` where it is absent or empty."""
+def numbers_of(header: pydicom.Dataset, keyword: str, count: int, name: str) -> tuple[float, ...] | None:
+    """The numbers of an element, ``None`` where it is absent or empty.
+
+    Raises:
+        SourceError: not ``count`` finite numbers.
+    """
     try:
         value: Any = header.get(keyword)
         if value is None or value == "":
             return None
         numbers = tuple(float(part) for part in (value if count > 1 else [value]))
     except (ValueError, TypeError, OverflowError):
-        raise SourceError(f"{path}: {keyword} is not a number") from None
+        raise SourceError(f"{name}: {keyword} is not a number") from None
     if len(numbers) != count or not all(map(math.isfinite, numbers)):
-        raise SourceError(f"{path}: {keyword} is {numbers}, expected {count} finite numbers")
+        raise SourceError(f"{name}: {keyword} is {numbers}, expected {count} finite numbers")
     return numbers
