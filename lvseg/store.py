@@ -6,23 +6,34 @@ and endpoints come from the usual environment (``AWS_ACCESS_KEY_ID``, ``AWS_ENDP
 
 from __future__ import annotations
 
-import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from upath import UPath
 
-__all__ = ["UPath", "is_local", "local_copy", "location", "write_bytes", "write_text"]
+__all__ = [
+    "UPath",
+    "is_local",
+    "local_copy",
+    "location",
+    "open_whole",
+    "remove_tree",
+    "stamp",
+    "write_bytes",
+    "write_text",
+]
 
 
-def location(where: str | os.PathLike[str] | UPath) -> UPath:
+def location(where: str | Path | UPath) -> UPath:
     """A path or URI as a path object. Listings of object stores are never cached: other nodes write there too."""
-    if isinstance(where, UPath) and not is_local(where):
+    if not isinstance(where, (str, Path)):
         return where
-    text = os.fspath(where)
+    text = str(where)
     return UPath(text, use_listings_cache=False) if "://" in text and not text.startswith("file://") else UPath(text)
 
 
@@ -37,7 +48,7 @@ def write_bytes(path: UPath | Path, data: bytes) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    if not is_local(path):
+    if not isinstance(path, Path):
         path.write_bytes(data)  # an object store shows an object once it is whole
         return
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
@@ -47,6 +58,55 @@ def write_bytes(path: UPath | Path, data: bytes) -> None:
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def open_whole(path: UPath | Path) -> Iterator[BinaryIO]:
+    """Open a file too large for memory to be written; it is there, whole, once the block has ended without error.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if not isinstance(path, Path):
+        with path.fs.transaction, path.fs.open(path.path, "wb") as file:
+            yield file
+        return
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        with aside.open("wb") as file:
+            yield file
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def remove_tree(folder: UPath | Path) -> None:
+    """Remove a folder and all in it; nothing happens where there is none.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    if not folder.exists():
+        return
+    if isinstance(folder, Path):
+        shutil.rmtree(folder)
+    else:
+        folder.fs.rm(folder.path, recursive=True)
+
+
+def stamp(path: UPath | Path) -> str:
+    """Size and time of change, or the store's own mark of the content: differs when the file was changed.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    if isinstance(path, Path):
+        status = path.stat()
+        return f"{status.st_size} {status.st_mtime_ns}"
+    found = path.fs.info(path.path)
+    mark = next((found[key] for key in ("ETag", "etag", "md5Hash", "mtime", "LastModified") if found.get(key)), "")
+    return f"{found.get('size')} {mark}"
 
 
 def write_text(path: UPath | Path, text: str) -> None:
@@ -61,8 +121,8 @@ def local_copy(path: UPath | Path) -> Iterator[Path]:
     Raises:
         OSError: it cannot be read.
     """
-    if is_local(path):
-        yield Path(path)
+    if isinstance(path, Path):
+        yield path
         return
     with tempfile.TemporaryDirectory(prefix="lvseg-") as folder:
         copy = Path(folder) / path.name
