@@ -70,6 +70,11 @@ class DicomItem(_Labelled):
         """The file to name when something is wrong with the label."""
         return self.endocardium
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Every file it is read from."""
+        return (self.image, self.endocardium, *([self.epicardium] if self.epicardium else []), *self.papillaries)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PairItem(_Labelled):
@@ -87,6 +92,11 @@ class PairItem(_Labelled):
         """The file to name when something is wrong with the label."""
         return self.mask
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Every file it is read from."""
+        return (self.image, self.mask)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CourseItem(_Labelled):
@@ -103,6 +113,11 @@ class CourseItem(_Labelled):
     def label(self) -> str:
         """The file to name when something is wrong with the label."""
         return self.file
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Every file it is read from."""
+        return (self.file,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,6 +139,11 @@ class SegmentationItem(_Labelled):
     def label(self) -> str:
         """The file to name when something is wrong with the label."""
         return self.segmentation
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Every file it is read from."""
+        return (self.image, self.segmentation)
 
 
 Item: TypeAlias = DicomItem | PairItem | CourseItem | SegmentationItem
