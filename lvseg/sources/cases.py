@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, get_args
 
 __all__ = [
     "OFFICIAL_PARTS",
+    "SAX_SERIES",
     "PathologyGroup",
     "StemParts",
     "canonical_case_id",
@@ -15,10 +16,13 @@ __all__ = [
     "slice_name",
 ]
 
-PathologyGroup = Literal["N", "HYP", "HF-NI", "HF-I"]
+PathologyGroup = Literal["N", "HYP", "HF-NI", "HF-I", "HF"]
+"""Normal, hypertrophy, heart failure without and with infarct; the phantom's failing hearts are HF."""
 
 SUNNYBROOK_ID = re.compile(r"SC-(HF-I|HF-NI|HYP|N)-0*(\d+)")
 PHANTOM_ID = re.compile(r"PH-(N|HYP|HF)-\d+")
+PATIENT_ID = re.compile(r"SCD\d{7}|PHANTOM\d{4}")
+"""The Cardiac Atlas Project's numbers of Sunnybrook's patients, and the phantom's."""
 IMAGE_STEM = re.compile(r"(.+)-IM-\d+-(\d+)")
 NUMBERED_STEM = re.compile(r"(.+?)[-_](\d+)")
 
@@ -34,6 +38,22 @@ OFFICIAL_PARTS: dict[str, tuple[str, ...]] = {
 }
 """Case ids of the three parts of the 2009 MICCAI left-ventricle challenge, hdl.handle.net/10380/3070."""
 
+SAX_SERIES: dict[str, tuple[int, ...]] = {
+    **{"SC-HF-I-1": (4,), "SC-HF-I-2": (106,), "SC-HF-I-4": (116,), "SC-HF-I-40": (134,)},
+    **{"SC-HF-NI-3": (379,), "SC-HF-NI-4": (501,), "SC-HF-NI-34": (446,), "SC-HF-NI-36": (474,)},
+    **{"SC-HYP-1": (550,), "SC-HYP-3": (650,), "SC-HYP-38": (734,), "SC-HYP-40": (755,)},
+    **{"SC-N-2": (898,), "SC-N-3": (915,), "SC-N-40": (944,)},
+    **{"SC-HF-I-5": (156,), "SC-HF-I-6": (180,), "SC-HF-I-7": (209,), "SC-HF-I-8": (226,)},
+    **{"SC-HF-NI-7": (523,), "SC-HF-NI-11": (270,), "SC-HF-NI-31": (401,), "SC-HF-NI-33": (424,)},
+    **{"SC-HYP-6": (767,), "SC-HYP-7": (7,), "SC-HYP-8": (796,), "SC-HYP-37": (702,)},
+    **{"SC-N-5": (963,), "SC-N-6": (984, 981), "SC-N-7": (1009,)},
+    **{"SC-HF-I-9": (241,), "SC-HF-I-10": (24,), "SC-HF-I-11": (43,), "SC-HF-I-12": (62,)},
+    **{"SC-HF-NI-12": (286,), "SC-HF-NI-13": (304,), "SC-HF-NI-14": (331,), "SC-HF-NI-15": (359,)},
+    **{"SC-HYP-9": (3,), "SC-HYP-10": (579,), "SC-HYP-11": (601, 606), "SC-HYP-12": (629,)},
+    **{"SC-N-9": (1031,), "SC-N-10": (851,), "SC-N-11": (878,)},
+}
+"""Number of the short-axis series in the challenge's file names, likeliest first: copies differ for two patients."""
+
 
 def canonical_case_id(case_id: str) -> str:
     """Sunnybrook ids without zero padding (``SC-HF-I-01`` → ``SC-HF-I-1``); every other id as it is."""
@@ -43,12 +63,12 @@ def canonical_case_id(case_id: str) -> str:
 
 def is_public_case_id(case_id: str) -> bool:
     """Whether an id is one of Sunnybrook's public pseudonyms or a phantom's."""
-    return bool(SUNNYBROOK_ID.fullmatch(case_id) or PHANTOM_ID.fullmatch(case_id))
+    return any(pattern.fullmatch(case_id) for pattern in (SUNNYBROOK_ID, PHANTOM_ID, PATIENT_ID))
 
 
 def pathology_group(case_id: str) -> PathologyGroup | None:
-    """Group of a Sunnybrook case: normal, hypertrophy, heart failure without or with infarct; else ``None``."""
-    match = SUNNYBROOK_ID.fullmatch(case_id)
+    """Group that the id of a Sunnybrook case or of a phantom tells; else ``None``."""
+    match = SUNNYBROOK_ID.fullmatch(case_id) or PHANTOM_ID.fullmatch(case_id)
     return next((group for group in get_args(PathologyGroup) if match and match[1] == group), None)
 
 

@@ -13,6 +13,7 @@ from typing import Protocol, TypeAlias
 from lvseg.config import SourceLayout
 from lvseg.errors import SourceError
 from lvseg.findings import Decision, Finding, Skip
+from lvseg.sources.pseudonym import public_path
 from lvseg.store import UPath
 
 __all__ = [
@@ -209,14 +210,19 @@ class Collector:
     findings: list[Finding] = field(default_factory=list)
     unlabelled_images: int = 0
 
-    def skip(self, path: UPath | str, reason: str) -> None:
-        """Leave a file or folder out."""
-        self.skipped.append(Skip(path if isinstance(path, str) else self.relative(path), reason))
+    def skip(self, path: UPath | str, reason: str, case_id: str = "") -> None:
+        """Leave a file or folder out; with a case id that is a pseudonym, the path shows no original name."""
+        self.skipped.append(Skip(self.shown(path, case_id), reason))
+
+    def shown(self, path: UPath | str, case_id: str = "") -> str:
+        """A path as reports may name it."""
+        return public_path(path if isinstance(path, str) else self.relative(path), case_id)
 
     def add(self, item: Item) -> None:
         """Take an item, or skip it when its name is taken."""
         if other := self.items.get(item.name):
-            self.skip(item.label, f"same name {item.name} as {other.label}")
+            reason = f"same name {item.name} as {self.shown(other.label, other.case_id)}"
+            self.skip(item.label, reason, item.case_id)
         else:
             self.items[item.name] = item
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,18 @@ from pathlib import Path
 from lvseg.errors import SourceError
 from lvseg.sources.cases import canonical_case_id, is_public_case_id
 
-__all__ = ["KEY_VARIABLE", "Pseudonyms", "key_file", "read_key"]
+__all__ = ["KEY_VARIABLE", "Pseudonyms", "key_file", "public_path", "read_key"]
 
 KEY_VARIABLE = "LVSEG_PSEUDONYM_KEY"
 """Environment variable with the secret key; the same key gives the same pseudonyms on every machine."""
 
 DIGITS = 16
 """Hexadecimal digits of a pseudonym: among a million patients, two share one with a chance of 3 in 100 million."""
+
+PSEUDONYM = re.compile(rf"P-[0-9a-f]{{{DIGITS}}}")
+PLAIN_NAME = re.compile(r"(IM-\d+-)?\d{1,5}(-(i|o|p1|p2)contour-manual)?\.\w{1,5}", re.IGNORECASE)
+"""File names of the known layouts; any other could hold a name."""
+NAME_END = re.compile(r"\d{0,4}(\.\w{1,5})?$", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,25 @@ class Pseudonyms:
             return canonical_case_id(original_id)
         key = read_key() if self.key is None else self.key
         return f"P-{hmac.new(key, original_id.strip().encode(), hashlib.sha256).hexdigest()[:DIGITS]}"
+
+
+def public_path(path: str, case_id: str) -> str:
+    """A file of a case as reports may name it.
+
+    Args:
+        path: relative to the source folder.
+        case_id: the patient's; where it is a pseudonym, folders and file names could hold what it stands for.
+
+    Returns:
+        The path as it is, or the case id and what of the file's name says nothing: ``P-…/48.dcm``.
+    """
+    if not PSEUDONYM.fullmatch(case_id):
+        return path
+    name = path.rpartition("/")[2]
+    if PLAIN_NAME.fullmatch(name):
+        return f"{case_id}/{name}"
+    end = NAME_END.search(name)
+    return f"{case_id}/…{end[0] if end else ''}"
 
 
 def key_file() -> Path:

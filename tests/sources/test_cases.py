@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from lvseg.sources.cases import OFFICIAL_PARTS, StemParts, canonical_case_id, pathology_group, slice_name
+from lvseg.sources.cases import (
+    OFFICIAL_PARTS,
+    SAX_SERIES,
+    StemParts,
+    canonical_case_id,
+    is_public_case_id,
+    pathology_group,
+    slice_name,
+)
 
 
 @pytest.mark.parametrize(
@@ -24,8 +32,8 @@ def test_canonical_case_id(case_id, canonical):
 
 
 def test_pathology_group():
-    ids = ("SC-N-02", "SC-HYP-1", "SC-HF-NI-3", "SC-HF-I-1", "PH-1")
-    assert [pathology_group(case_id) for case_id in ids] == ["N", "HYP", "HF-NI", "HF-I", None]
+    ids = ("SC-N-02", "SC-HYP-1", "SC-HF-NI-3", "SC-HF-I-1", "PH-HF-3", "PH-1")
+    assert [pathology_group(case_id) for case_id in ids] == ["N", "HYP", "HF-NI", "HF-I", "HF", None]
 
 
 def test_official_parts():
@@ -41,6 +49,18 @@ def test_official_parts():
     assert "SC-HF-NI-36" in OFFICIAL_PARTS["training"]
     assert "SC-HYP-37" in OFFICIAL_PARTS["validation"]
     assert "SC-N-11" in OFFICIAL_PARTS["online"]
+
+
+def test_short_axis_series():
+    assert sorted(SAX_SERIES) == sorted(case_id for cases in OFFICIAL_PARTS.values() for case_id in cases)
+    numbers = [number for numbers in SAX_SERIES.values() for number in numbers]
+    assert len(set(numbers)) == 47
+    assert (SAX_SERIES["SC-N-6"], SAX_SERIES["SC-HYP-11"]) == ((984, 981), (601, 606))
+
+
+def test_public_case_ids():
+    assert all(map(is_public_case_id, ("SC-HF-I-01", "PH-HYP-2", "SCD0000101", "PHANTOM0001")))
+    assert not any(map(is_public_case_id, ("SC-X-1", "PH-1", "SCD101", "DOE-JOHN", "SC-N-2-DOE")))
 
 
 def test_slice_name():
