@@ -38,20 +38,21 @@ OFFICIAL_PARTS: dict[str, tuple[str, ...]] = {
 }
 """Case ids of the three parts of the 2009 MICCAI left-ventricle challenge, hdl.handle.net/10380/3070."""
 
-SAX_SERIES: dict[str, tuple[int, ...]] = {
-    **{"SC-HF-I-1": (4,), "SC-HF-I-2": (106,), "SC-HF-I-4": (116,), "SC-HF-I-40": (134,)},
-    **{"SC-HF-NI-3": (379,), "SC-HF-NI-4": (501,), "SC-HF-NI-34": (446,), "SC-HF-NI-36": (474,)},
-    **{"SC-HYP-1": (550,), "SC-HYP-3": (650,), "SC-HYP-38": (734,), "SC-HYP-40": (755,)},
-    **{"SC-N-2": (898,), "SC-N-3": (915,), "SC-N-40": (944,)},
-    **{"SC-HF-I-5": (156,), "SC-HF-I-6": (180,), "SC-HF-I-7": (209,), "SC-HF-I-8": (226,)},
-    **{"SC-HF-NI-7": (523,), "SC-HF-NI-11": (270,), "SC-HF-NI-31": (401,), "SC-HF-NI-33": (424,)},
-    **{"SC-HYP-6": (767,), "SC-HYP-7": (7,), "SC-HYP-8": (796,), "SC-HYP-37": (702,)},
-    **{"SC-N-5": (963,), "SC-N-6": (984, 981), "SC-N-7": (1009,)},
-    **{"SC-HF-I-9": (241,), "SC-HF-I-10": (24,), "SC-HF-I-11": (43,), "SC-HF-I-12": (62,)},
-    **{"SC-HF-NI-12": (286,), "SC-HF-NI-13": (304,), "SC-HF-NI-14": (331,), "SC-HF-NI-15": (359,)},
-    **{"SC-HYP-9": (3,), "SC-HYP-10": (579,), "SC-HYP-11": (601, 606), "SC-HYP-12": (629,)},
-    **{"SC-N-9": (1031,), "SC-N-10": (851,), "SC-N-11": (878,)},
-}
+
+def _series(**numbers: dict[int, int | tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    return {
+        f"SC-{group.replace('_', '-')}-{n}": series if isinstance(series, tuple) else (series,)
+        for group, members in numbers.items()
+        for n, series in members.items()
+    }
+
+
+SAX_SERIES: dict[str, tuple[int, ...]] = _series(
+    HF_I={1: 4, 2: 106, 4: 116, 5: 156, 6: 180, 7: 209, 8: 226, 9: 241, 10: 24, 11: 43, 12: 62, 40: 134},
+    HF_NI={3: 379, 4: 501, 7: 523, 11: 270, 12: 286, 13: 304, 14: 331, 15: 359, 31: 401, 33: 424, 34: 446, 36: 474},
+    HYP={1: 550, 3: 650, 6: 767, 7: 7, 8: 796, 9: 3, 10: 579, 11: (601, 606), 12: 629, 37: 702, 38: 734, 40: 755},
+    N={2: 898, 3: 915, 5: 963, 6: (984, 981), 7: 1009, 9: 1031, 10: 851, 11: 878, 40: 944},
+)
 """Number of the short-axis series in the challenge's file names, likeliest first: copies differ for two patients."""
 
 
