@@ -117,14 +117,15 @@ def polygon_area(points: Floats) -> float:
     return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
 
 
-def draw_anatomy(number: int, seed: int, slices: int) -> Anatomy:
+def draw_anatomy(number: int, seed: int, slices: int, group: Group | None = None) -> Anatomy:
     """Draw patient ``number`` (from 1); the same arguments give the same patient.
 
-    The slices lie 8 to 10 mm apart, farther where fewer slices could not reach the apex.
+    The slices lie 8 to 10 mm apart, farther where fewer slices could not reach the apex. Without a group, the
+    groups take turns.
     """
     rng = np.random.default_rng([seed, number])
     groups: tuple[Group, ...] = get_args(Group)
-    group = groups[(number - 1) % len(groups)]
+    group = group or groups[(number - 1) % len(groups)]
     length = rng.uniform(66, 78)
     first_z = rng.uniform(0.5, 6)
     thickness = rng.uniform(8, 10)

@@ -1,8 +1,8 @@
-"""The phantom's images as DICOM files: MR Image Storage, explicit VR little endian."""
+"""The phantom's images as DICOM files: MR Image Storage, explicit VR little endian unless an image says otherwise."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,80 +11,95 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from scipy.spatial.transform import Rotation
 
 from lvseg.phantom.anatomy import Anatomy
+from lvseg.phantom.plan import PlannedImage, SeriesKind, Study
 
-__all__ = ["StudyWriter"]
+__all__ = ["SERIES_STEP", "StudyWriter"]
 
 _DATE = "20240101"
 
 _ORIENTATION = np.array([[0.702, 0.708, 0.070], [-0.263, 0.350, -0.899]])
 """Directions of the rows and columns of a usual short-axis plane (left, posterior, superior)."""
 
+_LOCALISER_ORIENTATIONS = np.array(
+    [[[1, 0, 0], [0, 1, 0]], [[0, 1, 0], [0, 0, -1]], [[1, 0, 0], [0, 0, -1]]], np.float64
+)
+"""Axial, sagittal, coronal."""
+
+SERIES_STEP: dict[SeriesKind, int] = {"localiser": -2, "long-axis": -1, "sax": 0, "second-sax": 1}
+"""SeriesNumber of a series less that of the short-axis cine."""
+
+_DESCRIPTIONS: dict[SeriesKind, str] = {
+    "sax": "Phantom cine SAX",
+    "second-sax": "Phantom cine SAX",
+    "long-axis": "Phantom cine LAX",
+    "localiser": "Phantom localiser",
+}
+
 
 class StudyWriter:
-    """Writes one patient's images; the same arguments give the same bytes.
+    """Turns one patient's images into DICOM; the same study gives the same bytes."""
 
-    Args:
-        anatomy: the patient.
-        seed: the phantom's seed; UIDs are derived from it.
-        shape: slices and phases of the series.
-        size: rows and columns.
-    """
+    def __init__(self, study: Study) -> None:
+        self._study, self._anatomy = study, study.anatomy
+        self._slices, self._phases, self._size = study.slices, study.phases, study.size
+        self._entropy = f"lvseg phantom {study.seed} {study.anatomy.number} {study.slices} {study.phases} {study.size}"
+        self._orientation = _orientation(study.anatomy)
+        self._interval_ms = round(60_000 / study.anatomy.heart_rate)
 
-    def __init__(self, anatomy: Anatomy, seed: int, shape: tuple[int, int], size: int) -> None:
-        self._anatomy, self._size = anatomy, size
-        self._slices, self._phases = shape
-        self._entropy = f"lvseg phantom {seed} {anatomy.number} {self._slices} {self._phases} {size}"
-        self._orientation = _orientation(anatomy)
-        self._interval_ms = round(60_000 / anatomy.heart_rate)
+    def encode(self, image: PlannedImage, pixels: NDArray[np.int16]) -> bytes:
+        """The file's bytes."""
+        buffer = BytesIO()
+        self.dataset(image, pixels).save_as(buffer, enforce_file_format=True)
+        return buffer.getvalue()
 
-    def write(self, path: Path, pixels: NDArray[np.int16], slice_index: int, phase: int) -> None:
-        """Write one image; its number is slice_index * phases + phase + 1."""
-        number = slice_index * self._phases + phase + 1
+    def dataset(self, image: PlannedImage, pixels: NDArray[np.int16]) -> Dataset:
+        """The image with its header."""
         dataset = Dataset()
         self._describe_patient_and_study(dataset)
-        self._describe_series(dataset)
-        self._describe_acquisition(dataset, phase)
-        self._describe_plane(dataset, slice_index)
+        self._describe_series(dataset, image.series)
+        self._describe_acquisition(dataset, image)
+        self._describe_plane(dataset, image)
         self._describe_pixels(dataset, pixels)
-        dataset.InstanceNumber = number
+        dataset.InstanceNumber = image.number
         dataset.SOPClassUID = MRImageStorage
-        dataset.SOPInstanceUID = self._uid(f"image {number}")
+        dataset.SOPInstanceUID = self.uid(image.uid_of)
         dataset.file_meta = FileMetaDataset()
         dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        dataset.save_as(path, enforce_file_format=True)
+        return dataset
 
-    def _uid(self, what: str) -> str:
+    def uid(self, what: str) -> str:
+        """A UID of this study's own."""
         return generate_uid(entropy_srcs=[self._entropy, what])
 
     def _describe_patient_and_study(self, dataset: Dataset) -> None:
         number = f"{self._anatomy.number:04d}"
         dataset.PatientName = f"Phantom^{number}"
-        dataset.PatientID = f"PHANTOM{number}"
+        dataset.PatientID = self._study.identity.patient_id
         dataset.PatientBirthDate = ""
         dataset.PatientSex = ""
         dataset.PatientComments = "Synthetic image, no patient"
-        dataset.StudyInstanceUID = self._uid("study")
+        dataset.StudyInstanceUID = self.uid("study")
         dataset.StudyID = number
         dataset.StudyDate = dataset.SeriesDate = dataset.ContentDate = _DATE
         dataset.StudyTime = dataset.SeriesTime = dataset.ContentTime = "120000"
         dataset.ReferringPhysicianName = ""
         dataset.AccessionNumber = ""
 
-    def _describe_series(self, dataset: Dataset) -> None:
+    def _describe_series(self, dataset: Dataset, kind: SeriesKind) -> None:
         dataset.Modality = "MR"
-        dataset.SeriesInstanceUID = self._uid("series")
-        dataset.SeriesNumber = 300
-        dataset.SeriesDescription = "Phantom cine SAX"
+        dataset.SeriesInstanceUID = self.uid("series" if kind == "sax" else f"{kind} series")
+        dataset.SeriesNumber = self._study.identity.series_number + SERIES_STEP[kind]
+        dataset.SeriesDescription = _DESCRIPTIONS[kind]
         dataset.BodyPartExamined = "HEART"
         dataset.PatientPosition = "HFS"
-        dataset.FrameOfReferenceUID = self._uid("frame of reference")
+        dataset.FrameOfReferenceUID = self.uid("frame of reference")
         dataset.PositionReferenceIndicator = ""
         dataset.Manufacturer = "lvseg"
         dataset.ManufacturerModelName = "phantom"
         dataset.SoftwareVersions = "1"
 
-    def _describe_acquisition(self, dataset: Dataset, phase: int) -> None:
-        a = self._anatomy
+    def _describe_acquisition(self, dataset: Dataset, image: PlannedImage) -> None:
+        cine = image.series != "localiser"
         dataset.ImageType = ["ORIGINAL", "PRIMARY", "OTHER"]
         dataset.AcquisitionNumber = 1
         dataset.ScanningSequence = "GR"
@@ -96,23 +111,36 @@ class StudyWriter:
         dataset.EchoTrainLength = 1
         dataset.FlipAngle = 45
         dataset.MagneticFieldStrength = "1.5"
-        dataset.HeartRate = a.heart_rate
+        dataset.HeartRate = self._anatomy.heart_rate
         dataset.NominalInterval = self._interval_ms
-        dataset.CardiacNumberOfImages = self._phases
-        dataset.TriggerTime = f"{phase / self._phases * self._interval_ms:.3f}"
+        dataset.CardiacNumberOfImages = self._phases if cine else 1
+        dataset.TriggerTime = f"{image.phase / self._phases * self._interval_ms if cine else 0:.3f}"
 
-    def _describe_plane(self, dataset: Dataset, slice_index: int) -> None:
-        a = self._anatomy
-        spacing = a.field_of_view_mm / self._size
-        row, column, normal = self._orientation
-        along = (slice_index - (self._slices - 1) / 2) * a.slice_spacing_mm
-        corner = -spacing * (self._size - 1) / 2 * (row + column) - along * normal
-        dataset.PixelSpacing = [f"{spacing:.6f}"] * 2
+    def _describe_plane(self, dataset: Dataset, image: PlannedImage) -> None:
+        a, spacing = self._anatomy, self._study.pixel_spacing_mm
+        row, column, normal = self._plane(image)
+        short_axis = image.series in ("sax", "second-sax")
+        along = (image.slice_index - (self._slices - 1) / 2) * a.slice_spacing_mm if short_axis else 0.0
+        stretch = self._study.row_stretch
+        half = spacing * (self._size - 1) / 2
+        corner = -half * (row + stretch * column) - along * normal
+        dataset.PixelSpacing = [f"{spacing * factor * image.spacing_factor:.6f}" for factor in (stretch, 1.0)]
         dataset.SliceThickness = f"{a.slice_thickness_mm:.2f}"
         dataset.SpacingBetweenSlices = f"{a.slice_spacing_mm:.2f}"
         dataset.ImageOrientationPatient = [f"{value:.9f}" for value in (*row, *column)]
         dataset.ImagePositionPatient = [f"{value:.6f}" for value in corner]
         dataset.SliceLocation = f"{corner @ normal:.4f}"
+
+    def _plane(self, image: PlannedImage) -> NDArray[np.float64]:
+        """Directions of rows, columns and normal, (3, 3)."""
+        row, column, normal = self._orientation
+        if image.series == "long-axis":
+            row, column = column, -normal
+        elif image.series == "localiser":
+            row, column = _LOCALISER_ORIENTATIONS[image.phase]
+        else:
+            return self._orientation
+        return np.stack([row, column, np.cross(row, column)])
 
     def _describe_pixels(self, dataset: Dataset, pixels: NDArray[np.int16]) -> None:
         dataset.SamplesPerPixel = 1

@@ -10,7 +10,7 @@ from lvseg.phantom.anatomy import THETA, Anatomy, Section, section
 from lvseg.phantom.body import BLOOD, FAT, MYOCARDIUM, chest_distance, coil_gain, paint_body, texture
 from lvseg.phantom.canvas import Canvas, Image, at_angles
 
-__all__ = ["SliceRenderer"]
+__all__ = ["SliceRenderer", "acquire"]
 
 _BLUR_PX = 0.7
 """Point spread, standard deviation: 224 acquired lines shown on 256."""
@@ -19,6 +19,17 @@ _PEAK_SIGNAL = 2.9
 """Signal of the fat next to the coil, relative to blood at the heart; ``Anatomy.peak`` is stored for it."""
 
 _RV_WALL_MM = 2.2
+
+
+def acquire(canvas: Canvas, gain: Image, anatomy: Anatomy, rng: np.random.Generator) -> NDArray[np.int16]:
+    """What the scanner makes of a painted canvas: (size, size), stored values, 0 and above."""
+    signal = gaussian_filter(canvas.image * gain, _BLUR_PX, truncate=3)
+    noise = rng.standard_normal((2, *signal.shape), dtype=np.float32) * np.float32(anatomy.noise)
+    measured = np.hypot(signal + noise[0], noise[1])
+    if anatomy.circular_field:
+        rim = np.hypot(canvas.x, canvas.y) - np.float32(0.455 * anatomy.field_of_view_mm)
+        measured *= canvas.coverage(rim)
+    return np.asarray(np.rint(measured * np.float32(anatomy.peak / _PEAK_SIGNAL)), np.int16)
 
 
 class SliceRenderer:
@@ -44,13 +55,7 @@ class SliceRenderer:
         state = section(self._anatomy, self._slice_index, phase / phases)
         self._canvas.image[...] = self._background
         self._paint_heart(state)
-        signal = gaussian_filter(self._canvas.image * self._gain, _BLUR_PX, truncate=3)
-        noise = rng.standard_normal((2, *signal.shape), dtype=np.float32) * np.float32(self._anatomy.noise)
-        measured = np.hypot(signal + noise[0], noise[1])
-        if self._anatomy.circular_field:
-            rim = np.hypot(self._canvas.x, self._canvas.y) - np.float32(0.455 * self._anatomy.field_of_view_mm)
-            measured *= self._canvas.coverage(rim)
-        return np.asarray(np.rint(measured * np.float32(self._anatomy.peak / _PEAK_SIGNAL)), np.int16)
+        return acquire(self._canvas, self._gain, self._anatomy, rng)
 
     def _paint_heart(self, state: Section) -> None:
         blood = BLOOD + np.float32(0.10) * self._coarse + np.float32(0.05) * self._fine
