@@ -1,137 +1,181 @@
-"""The pairs layout: ``images/NAME.png`` and ``masks/NAME.png``, anywhere below the source folder."""
+"""The pairs layout: an image file and a mask file of the same name, anywhere below the source folder.
+
+::
+
+    images/NAME.png      masks/NAME.png       also labels/; PNG, TIFF, NumPy (.npy, .npz), NIfTI (.nii, .nii.gz)
+    imagesTr/NAME_0000.nii.gz    labelsTr/NAME.nii.gz     as nnU-Net has them; also imagesTs and labelsTs
+
+A NumPy volume is (rows, columns, slices[, phases]), a NIfTI one (columns, rows, slices[, phases]). Every plane of a
+volume is an image of its own, ``NAME-s03`` or ``NAME-s03-p07`` with slice and phase counted from 0. A phase is
+labelled when any of its planes is, and then all of its planes are: the heart is not in the empty ones. A phase without
+any label was not drawn (in a 4-D file, all but end-diastole and end-systole) and is only counted.
+"""
 
 from __future__ import annotations
 
-import os
-from io import BytesIO
-from pathlib import Path
-from typing import Any
+import re
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
+from lvseg.config import ConvertConfig
 from lvseg.errors import SourceError
-from lvseg.sources.cases import StemParts
-from lvseg.sources.listing import Collector, Listing, PairItem, visible
+from lvseg.sources.arrays import NIFTI, SUFFIXES, read_array, read_shape, split_suffix
+from lvseg.sources.cases import StemParts, canonical_case_id, pathology_group
+from lvseg.sources.listing import Collector, Listing, PairItem, Unit, natural_key, walk
+from lvseg.sources.masks import as_classes
+from lvseg.sources.pseudonym import Pseudonyms
+from lvseg.store import UPath
 
-__all__ = ["find_pairs", "list_pairs", "parse_image", "parse_mask"]
+__all__ = ["PairsSource", "find_pairs"]
 
-EXTENSIONS = (".png", ".tif", ".tiff", ".npy")
-IMAGE_TYPES = ("uint8", "uint16", "int16")
-COLOUR_MODES = ("P", "PA", "LA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
-MASK_VALUES = ({0, 1}, {0, 255})
+MASK_FOLDERS = {"images": ("masks", "labels"), "imagesTr": ("labelsTr",), "imagesTs": ("labelsTs",)}
+"""Names of the folder of masks beside each folder of images."""
 
+LEVELS = 5
+"""Levels of folders to look at."""
 
-def find_pairs(folder: Path) -> list[Path]:
-    """Every folder that holds both ``images`` and ``masks``, in order."""
-    found = []
-    for parent, names, _ in os.walk(folder):
-        names[:] = sorted(name for name in names if not name.startswith("."))
-        if {"images", "masks"} <= set(names):
-            found.append(Path(parent))
-    return found
+FIRST_CHANNEL = "_0000"
+"""nnU-Net's mark of an image's first channel."""
 
-
-def list_pairs(roots: list[Path], folder: Path) -> Listing:
-    """Match images with masks by name; reads file names only.
-
-    Args:
-        roots: folders that hold ``images`` and ``masks``.
-        folder: the source folder; skipped files are named relative to it.
-
-    Raises:
-        SourceError: no image has a mask.
-    """
-    found = Collector(folder)
-    for root in roots:
-        images, masks = (_by_stem(root / part, found) for part in ("images", "masks"))
-        for stem, image in images.items():
-            if stem in masks:
-                name, case_id, _ = StemParts.parse(stem)
-                found.add(PairItem(name=name, case_id=case_id, image=image, mask=masks[stem]))
-            else:
-                found.skip(image, "image without mask")
-        for stem in sorted(masks.keys() - images.keys()):
-            found.skip(masks[stem], "mask without image")
-    return found.finish("pairs")
+VOLUME_STEM = re.compile(r"(.+?)[-_](?:frame\d+|ED|ES)", re.IGNORECASE)
+"""A volume of one phase of a patient: ``patient001_frame01``."""
 
 
-def _by_stem(folder: Path, found: Collector) -> dict[str, Path]:
-    files: dict[str, Path] = {}
-    for path in visible(folder):
-        if path.suffix.lower() not in EXTENSIONS:
-            found.skip(path, f"not an image file, expected {', '.join(EXTENSIONS)}")
-        elif (other := files.setdefault(path.stem, path)) != path:
-            found.skip(path, f"same name {path.stem} as {found.relative(other)}")
+def find_pairs(folder: UPath) -> list[UPath]:
+    """Every folder that holds a folder of images beside one of masks, in order."""
+    roots = []
+    for path, folders, _ in walk(folder, LEVELS):
+        if _pairings(folders):
+            roots.append(path)
+        paired = {name for pairing in _pairings(folders) for name in pairing}
+        folders[:] = [name for name in folders if name not in paired]
+    return roots
+
+
+def _pairings(folders: list[str]) -> list[tuple[str, str]]:
+    """(images, masks) among the names of a folder's folders."""
+    found = [(images, next((m for m in masks if m in folders), "")) for images, masks in MASK_FOLDERS.items()]
+    return [(images, masks) for images, masks in found if images in folders and masks]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PairsSource:
+    """Image and mask files of the same name."""
+
+    folder: UPath
+    """The source folder."""
+    root: UPath
+    """Where to look for pairs: this folder or below."""
+    config: ConvertConfig
+    """What the masks' values mean."""
+    pseudonyms: Pseudonyms = field(default_factory=Pseudonyms)
+    """Not needed: the names of image files are the user's own choice."""
+
+    @property
+    def layout(self) -> Literal["pairs"]:
+        """The layout's name."""
+        return "pairs"
+
+    def units(self) -> tuple[tuple[Unit, ...], Listing]:
+        """One unit a case; its files are images and masks in turns. Reads names only."""
+        found = Collector(self.folder)
+        pairs: dict[str, tuple[str, str]] = {}
+        for root in find_pairs(self.root):
+            for name, image, mask in self._match(root, found):
+                if name in pairs:
+                    found.skip(image, f"same name {name} as {pairs[name][0]}")
+                else:
+                    pairs[name] = image, mask
+        cases: dict[str, list[str]] = {}
+        for name in sorted(pairs, key=natural_key):
+            cases.setdefault(_case_of(pairs[name][1]), []).extend(pairs[name])
+        units = [Unit(case_id=case, group=pathology_group(case), folders=tuple(files)) for case, files in cases.items()]
+        return tuple(sorted(units, key=lambda unit: natural_key(unit.case_id))), found.finish()
+
+    def _match(self, root: UPath, found: Collector) -> list[tuple[str, str, str]]:
+        """(name, image, mask) of the pairs below one root; those without partner are skipped."""
+        matched = []
+        _, folders, _ = next(walk(root, 1))
+        for image_folder, mask_folder in _pairings(folders):
+            images = _by_stem(root / image_folder, found)
+            masks = _by_stem(root / mask_folder, found)
+            for stem, image in images.items():
+                partner = stem if stem in masks else stem.removesuffix(FIRST_CHANNEL)
+                if partner in masks:
+                    matched.append((StemParts.parse(partner).name, image, masks.pop(partner)))
+                else:
+                    found.skip(image, "image without mask")
+            for mask in masks.values():
+                found.skip(mask, "mask without image")
+        return matched
+
+    def list_unit(self, unit: Unit) -> Listing:
+        """Items of a case; reads the headers of NumPy and NIfTI files, and the masks of volumes."""
+        found = Collector(self.folder)
+        for image, mask in zip(unit.folders[::2], unit.folders[1::2], strict=True):
+            try:
+                self._list_pair(image, mask, found)
+            except SourceError as error:
+                found.skip(mask, str(error))
+        return found.finish()
+
+    def _list_pair(self, image: str, mask: str, found: Collector) -> None:
+        shape = read_shape(self.folder / mask, mask)
+        if len(shape) <= 2:
+            name, case_id = StemParts.parse(split_suffix(PurePosixPath(mask).name)[0]).name, _case_of(mask)
+            found.add(PairItem(name=name, case_id=case_id, group=pathology_group(case_id), image=image, mask=mask))
+        else:
+            self._list_volume(image, mask, shape, found)
+
+    def _list_volume(self, image: str, mask: str, shape: tuple[int, ...], found: Collector) -> None:
+        image_shape = read_shape(self.folder / image, image)
+        if image_shape != shape or len(shape) > 4:
+            sizes = f"{'x'.join(map(str, shape))}, but its image is {'x'.join(map(str, image_shape)) or 'a picture'}"
+            raise SourceError(f"{mask}: mask is {sizes} (rowsxcolumnsxslices[xphases])")
+        classes = as_classes(read_array(self.folder / mask, mask).values, self.config, mask)
+        labelled = np.atleast_1d(classes.any(axis=(0, 1, 2)))
+        if not labelled.any():
+            raise SourceError(f"{mask}: no plane holds a label")
+        stem = split_suffix(PurePosixPath(mask).name)[0]
+        case_id, volume = _volume_case(stem), canonical_case_id(stem)
+        group = pathology_group(case_id)
+        found.unlabelled_images += int((~labelled).sum()) * shape[2]
+        for phase in np.flatnonzero(labelled).tolist():
+            for index in range(shape[2]):
+                plane = (index, phase) if len(shape) == 4 else (index,)
+                name = f"{volume}-s{index:02d}" + (f"-p{phase:02d}" if len(shape) == 4 else "")
+                found.add(PairItem(name=name, case_id=case_id, group=group, image=image, mask=mask, plane=plane))
+
+
+def _by_stem(folder: UPath, found: Collector) -> dict[str, str]:
+    """Image files, relative to the source, by stem."""
+    where = found.relative(folder)
+    files: dict[str, str] = {}
+    _, folders, names = next(walk(folder, 1))
+    for name in folders:
+        found.skip(f"{where}/{name}", "a folder, expected image files here")
+    for name in names:
+        stem, suffix = split_suffix(name)
+        file = f"{where}/{name}" if where != "." else name
+        if not suffix:
+            found.skip(file, f"not an image file, expected {', '.join(SUFFIXES)}")
+        elif (other := files.setdefault(stem, file)) != file:
+            found.skip(file, f"same name {stem} as {other}")
     return files
 
 
-def parse_image(data: bytes, path: Path) -> NDArray[np.integer]:
-    """Decode a grey image; the path is for messages.
-
-    Returns:
-        (rows, columns) uint8, uint16 or int16.
-
-    Raises:
-        SourceError: damaged, cut short, coloured, or of another type.
-    """
-    image = _grey(_decode(data, path), path)
-    if image.dtype.name not in IMAGE_TYPES:
-        raise SourceError(f"{path}: image of type {image.dtype.name}, expected {', '.join(IMAGE_TYPES)}")
-    return image
+def _case_of(mask: str) -> str:
+    """Case of a file, as far as its name tells: a NIfTI file is a volume, of others a number at the end is a slice."""
+    stem, suffix = split_suffix(PurePosixPath(mask).name)
+    return _volume_case(stem) if suffix in NIFTI else StemParts.parse(stem).case_id
 
 
-def parse_mask(data: bytes, path: Path) -> NDArray[np.uint8]:
-    """Decode a mask of 0 and 1, 0 and 255, or false and true; an empty one is a valid label.
-
-    Returns:
-        (rows, columns) uint8, 0 or 1.
-
-    Raises:
-        SourceError: damaged, cut short, coloured, or with other values.
-    """
-    mask = _grey(_decode(data, path), path)
-    values = np.unique(mask).tolist()
-    if not any(set(values) <= allowed for allowed in MASK_VALUES):
-        some = ", ".join(map(str, values[:6])) + (", …" if len(values) > 6 else "")
-        raise SourceError(f"{path}: mask with values {some}, expected 0 and 1 or 0 and 255")
-    return np.asarray(mask != 0, np.uint8)
-
-
-def _decode(data: bytes, path: Path) -> NDArray[Any]:
-    kind = path.suffix.lower().removeprefix(".")
-    try:
-        return _read_npy(data) if kind == "npy" else _read_picture(data)
-    except UnidentifiedImageError:
-        raise SourceError(f"{path}: not a {kind} file") from None
-    except Exception as error:  # a damaged file can make a decoder raise nearly anything
-        raise SourceError(f"{path}: {kind} file cannot be used: {' '.join(str(error).split())[:200]}") from None
-
-
-def _read_npy(data: bytes) -> NDArray[Any]:
-    array: NDArray[Any] = np.lib.format.read_array(BytesIO(data), allow_pickle=False)
-    return array
-
-
-def _read_picture(data: bytes) -> NDArray[Any]:
-    with Image.open(BytesIO(data), formats=("PNG", "TIFF")) as picture:
-        if getattr(picture, "n_frames", 1) != 1:
-            raise ValueError("expected one image, found several frames")
-        if picture.mode not in COLOUR_MODES:
-            return np.asarray(picture)
-        if any("16" in str(tile.args) for tile in picture.tile):  # Pillow would drop the lower 8 bits
-            raise ValueError("expected a grey image, found colour of 16 bits")
-        return np.asarray(picture.convert("RGB"))
-
-
-def _grey(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
-    if pixels.dtype.kind not in "iub":
-        raise SourceError(f"{path}: pixels of type {pixels.dtype}, expected integers")
-    if pixels.ndim == 3 and pixels.shape[2] in (3, 4):
-        if (pixels[..., 1:3] != pixels[..., :1]).any():
-            raise SourceError(f"{path}: colour image, expected grey (one channel, or three that are equal)")
-        pixels = pixels[..., 0]
-    if pixels.ndim != 2 or not pixels.size:
-        raise SourceError(f"{path}: array of shape {pixels.shape}, expected (rows, columns)")
-    return np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
+def _volume_case(stem: str) -> str:
+    parts = StemParts.parse(stem)
+    if parts.instance_number is not None:
+        return parts.case_id
+    match = VOLUME_STEM.fullmatch(stem)
+    return canonical_case_id(match[1] if match else stem)

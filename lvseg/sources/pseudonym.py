@@ -7,7 +7,8 @@ import hmac
 import os
 import re
 import secrets
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lvseg.errors import SourceError
@@ -31,7 +32,7 @@ NAME_END = re.compile(r"\d{0,4}(\.\w{1,5})?$", re.ASCII)
 class Pseudonyms:
     """Maps a patient's original id to a case id. Picklable; the key never enters a record, a log or a file name."""
 
-    key: bytes | None = None
+    key: bytes | None = field(default=None, repr=False)
     """Secret; None: read (or made) when the first id that is not public comes."""
 
     def case_id(self, original_id: str) -> str:
@@ -70,20 +71,30 @@ def read_key() -> bytes:
     """The key from the environment, or from this user's key file, which is made at the first call.
 
     Raises:
-        SourceError: the key file can neither be read nor made.
+        SourceError: the key file is empty, or can neither be read nor made.
     """
-    if value := os.environ.get(KEY_VARIABLE):
+    if value := os.environ.get(KEY_VARIABLE, "").strip():
         return value.encode()
     path = key_file()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return path.read_bytes().strip()
-        key = secrets.token_hex(32).encode()
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(key + b"\n")
-        return key
+        if not path.exists():
+            _make_key_file(path)
+        key = path.read_bytes().strip()
     except OSError as error:
         raise SourceError(f"{path}: pseudonym key: {error.strerror}; or set {KEY_VARIABLE}") from None
+    if not key:
+        raise SourceError(f"{path}: the pseudonym key is empty; restore the file, or remove it for a new key")
+    return key
+
+
+def _make_key_file(path: Path) -> None:
+    """Write a key aside and link it: the file is whole or not there, and of several processes one wins."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secrets.token_hex(32).encode() + b"\n")
+        with suppress(FileExistsError):
+            os.link(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
