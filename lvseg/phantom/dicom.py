@@ -6,6 +6,7 @@ from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from scipy.spatial.transform import Rotation
@@ -13,9 +14,9 @@ from scipy.spatial.transform import Rotation
 from lvseg.phantom.anatomy import Anatomy
 from lvseg.phantom.plan import PlannedImage, SeriesKind, Study
 
-__all__ = ["SERIES_STEP", "StudyWriter"]
+__all__ = ["SERIES_STEP", "StudyWriter", "file_bytes"]
 
-_DATE = "20240101"
+_DATE, _TIME = "20240101", "120000"
 
 _ORIENTATION = np.array([[0.702, 0.708, 0.070], [-0.263, 0.350, -0.899]])
 """Directions of the rows and columns of a usual short-axis plane (left, posterior, superior)."""
@@ -48,9 +49,7 @@ class StudyWriter:
 
     def encode(self, image: PlannedImage, pixels: NDArray[np.int16]) -> bytes:
         """The file's bytes."""
-        buffer = BytesIO()
-        self.dataset(image, pixels).save_as(buffer, enforce_file_format=True)
-        return buffer.getvalue()
+        return file_bytes(self.dataset(image, pixels))
 
     def dataset(self, image: PlannedImage, pixels: NDArray[np.int16]) -> Dataset:
         """The image with its header."""
@@ -60,6 +59,8 @@ class StudyWriter:
         self._describe_acquisition(dataset, image)
         self._describe_plane(dataset, image)
         self._describe_pixels(dataset, pixels)
+        if self._study.person:
+            self._study.person.describe(dataset)
         dataset.InstanceNumber = image.number
         dataset.SOPClassUID = MRImageStorage
         dataset.SOPInstanceUID = self.uid(image.uid_of)
@@ -69,7 +70,22 @@ class StudyWriter:
 
     def uid(self, what: str) -> str:
         """A UID of this study's own."""
+        if self._study.person:
+            return self._study.person.uid(f"{self._entropy} {what}")
         return generate_uid(entropy_srcs=[self._entropy, what])
+
+    def settle(self, dataset: Dataset) -> None:
+        """Replace the clock's and chance's part in an object made by a library: the same study, the same bytes."""
+        date = self._study.person.study_date if self._study.person else _DATE
+        settled = dict.fromkeys(("SeriesDate", "ContentDate", "InstanceCreationDate"), date)
+        settled |= dict.fromkeys(("SeriesTime", "ContentTime", "InstanceCreationTime"), _TIME)
+        settled |= {"ContributionDateTime": date + _TIME, "DimensionOrganizationUID": self.uid("dimensions")}
+
+        def settle_element(_: Dataset, element: DataElement) -> None:
+            if element.keyword in settled:
+                element.value = settled[element.keyword]
+
+        dataset.walk(settle_element)
 
     def _describe_patient_and_study(self, dataset: Dataset) -> None:
         number = f"{self._anatomy.number:04d}"
@@ -81,7 +97,7 @@ class StudyWriter:
         dataset.StudyInstanceUID = self.uid("study")
         dataset.StudyID = number
         dataset.StudyDate = dataset.SeriesDate = dataset.ContentDate = _DATE
-        dataset.StudyTime = dataset.SeriesTime = dataset.ContentTime = "120000"
+        dataset.StudyTime = dataset.SeriesTime = dataset.ContentTime = _TIME
         dataset.ReferringPhysicianName = ""
         dataset.AccessionNumber = ""
 
@@ -152,6 +168,13 @@ class StudyWriter:
         dataset.WindowCenter = round(self._anatomy.peak / 3)
         dataset.WindowWidth = round(self._anatomy.peak / 1.5)
         dataset.PixelData = pixels.astype("<i2").tobytes()
+
+
+def file_bytes(dataset: Dataset) -> bytes:
+    """A dataset as the bytes of a file."""
+    buffer = BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
 
 
 def _orientation(anatomy: Anatomy) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from lvseg.phantom.anatomy import Anatomy, Floats, section
+from lvseg.phantom.identifiers import Person
 from lvseg.phantom.truth import Truth
 
 __all__ = [
@@ -60,6 +61,8 @@ class Study:
     phases: int
     size: int
     seed: int
+    person: Person | None = None
+    """Personal data for the headers."""
     row_stretch: float = 1.0
     """Row spacing over column spacing, as the headers say it."""
 
@@ -88,11 +91,14 @@ class PlannedImage:
     encoding: Encoding = "plain"
     uid_of: str = ""
     """What the SOPInstanceUID is derived from; two images that share it share the UID."""
+    own_uid: str = field(init=False)
+    """What it was derived from at first."""
     spacing_factor: float = 1.0
     """Factor on the PixelSpacing in the header."""
 
     def __post_init__(self) -> None:
-        self.uid_of = self.uid_of or f"{'' if self.series == 'sax' else self.series + ' '}image {self.number}"
+        self.own_uid = f"{'' if self.series == 'sax' else self.series + ' '}image {self.number}"
+        self.uid_of = self.uid_of or self.own_uid
 
 
 @dataclass(kw_only=True, slots=True, eq=False)

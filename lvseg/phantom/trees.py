@@ -20,21 +20,9 @@ from pathlib import Path, PurePosixPath
 from lvseg.phantom.dicom import SERIES_STEP
 from lvseg.phantom.layout import PHANTOM_SERIES, Layout, official_case, phantom_identity, write_dicom
 from lvseg.phantom.plan import ContourKind, Identity, PatientPlan, PlannedContour, PlannedImage, SeriesKind, Study
-from lvseg.sources.cases import OFFICIAL_PARTS
+from lvseg.sources.cases import OFFICIAL_PARTS, SAX_SERIES
 
-__all__ = ["SAX_SERIES", "CapTree", "ChallengeTree", "LinkedTree"]
-
-_SERIES = {
-    "training": (4, 106, 116, 134, 379, 501, 446, 474, 550, 650, 734, 755, 898, 915, 944),
-    "validation": (156, 180, 209, 226, 523, 270, 401, 424, 767, 7, 796, 702, 963, 984, 1009),
-    "online": (241, 24, 43, 62, 286, 304, 331, 359, 3, 579, 601, 629, 1031, 851, 878),
-}
-SAX_SERIES = {
-    case_id: number
-    for part, numbers in _SERIES.items()
-    for case_id, number in zip(OFFICIAL_PARTS[part], numbers, strict=True)
-}
-"""Number of the short-axis series of each patient of the challenge."""
+__all__ = ["CapTree", "ChallengeTree", "LinkedTree"]
 
 _CONTOUR_PARTS = {"training": 3, "validation": 2, "online": 1}
 """Number of the download that holds a part's contours."""
@@ -45,6 +33,8 @@ _PATHOLOGIES = {
     "HF-NI": "Heart failure without infarct",
     "HF-I": "Heart failure with infarct",
 }
+
+OFFICIAL_CASES = sum(map(len, OFFICIAL_PARTS.values()))
 
 _PATIENTS_A_FOLDER = 9
 """Patients in one SCD_IMAGES folder."""
@@ -100,13 +90,13 @@ class LinkedTree(_ContourTree):
 class ChallengeTree(_ContourTree):
     """Layout ``challenge``: the original download, with the patients' official names and series numbers."""
 
-    max_patients = len(SAX_SERIES)
+    max_patients = OFFICIAL_CASES
     others: tuple[SeriesKind, ...] = ("localiser", "long-axis")
 
     def identity(self, number: int) -> Identity:
         """The official case ids."""
         _, case_id, group = official_case(number)
-        return Identity(patient_id=case_id, case_id=case_id, group=group, series_number=SAX_SERIES[case_id])
+        return Identity(patient_id=case_id, case_id=case_id, group=group, series_number=SAX_SERIES[case_id][0])
 
     def image_file(self, study: Study, image: PlannedImage) -> PurePosixPath:
         """Every series in one folder."""
@@ -124,7 +114,7 @@ class ChallengeTree(_ContourTree):
 class CapTree(_ContourTree):
     """Layout ``cap``: the Cardiac Atlas Project's copy."""
 
-    max_patients = len(SAX_SERIES)
+    max_patients = OFFICIAL_CASES
     others: tuple[SeriesKind, ...] = ("long-axis",)
 
     def identity(self, number: int) -> Identity:

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from lvseg.errors import ConfigError, SourceError
 from lvseg.phantom.anatomy import draw_anatomy
+from lvseg.phantom.identifiers import Person
 from lvseg.phantom.layout import Layout
 from lvseg.phantom.pairs import PairFormat, PairsLayout
 from lvseg.phantom.plan import PatientPlan, Study, contour_points, plan_patient
@@ -31,13 +32,14 @@ EF_TOLERANCE = 0.005
 
 TRUTH_SCHEMA = 2
 
-PhantomLayout: TypeAlias = Literal["challenge", "cap", "linked", "pairs"]
+PhantomLayout: TypeAlias = Literal["challenge", "cap", "linked", "pairs", "segmentation"]
 
 _LAYOUTS: dict[str, Callable[[PairFormat], Layout]] = {
     "challenge": lambda _: ChallengeTree(),
     "cap": lambda _: CapTree(),
     "linked": lambda _: LinkedTree(),
     "pairs": PairsLayout,
+    "segmentation": lambda _: _segmentation_layout(),
 }
 
 _LIMITS = {"patients": (1, 9999), "seed": (0, 2**31 - 1), "size": (64, 1024), "slices": (1, 40), "phases": (2, 100)}
@@ -70,6 +72,7 @@ def write_phantom(
     labelled_only: bool = False,
     layout: PhantomLayout = "linked",
     pair_format: PairFormat = "png",
+    identifiers: bool = False,
 ) -> PhantomSummary:
     """Write synthetic short-axis cine studies; the same arguments give the same bytes.
 
@@ -88,6 +91,7 @@ def write_phantom(
         labelled_only: write only the images with an endocardium contour, with the same pixels.
         layout: where the files lie and what they are called.
         pair_format: kind of file in the layout ``pairs``.
+        identifiers: write made-up personal data into every header; ``planted_identifiers`` lists it.
 
     Raises:
         ConfigError: a number out of its range.
@@ -99,11 +103,17 @@ def write_phantom(
     if patients > tree.max_patients:
         raise ConfigError(f"patients must be from 1 to {tree.max_patients} in the layout {layout}, got {patients}")
     _make_folder(out)
-    studies = [_draw_study(number, given, tree) for number in range(1, patients + 1)]
+    studies = [_draw_study(number, given, tree, identifiers) for number in range(1, patients + 1)]
     try:
         return _write_studies(out, studies, tree, {"layout": layout, "settings": given}, labelled_only)
     except OSError as error:
         raise SourceError(f"{error.filename or out}: cannot be written: {error.strerror}") from error
+
+
+def _segmentation_layout() -> Layout:
+    from lvseg.phantom.segmentation import SegmentationLayout  # highdicom takes a second to import
+
+    return SegmentationLayout()
 
 
 def _check_limits(given: dict[str, int]) -> None:
@@ -123,7 +133,7 @@ def _make_folder(out: Path) -> None:
         raise SourceError(f"{out}: expected a new or empty folder, found {first.name}")
 
 
-def _draw_study(number: int, given: dict[str, int], tree: Layout) -> Study:
+def _draw_study(number: int, given: dict[str, int], tree: Layout, identifiers: bool) -> Study:
     slices, phases, seed = given["slices"], given["phases"], given["seed"]
     anatomy = draw_anatomy(number, seed, slices, tree.anatomy_group(number))
     return Study(
@@ -134,6 +144,7 @@ def _draw_study(number: int, given: dict[str, int], tree: Layout) -> Study:
         phases=phases,
         size=given["size"],
         seed=seed,
+        person=Person.draw(number, seed) if identifiers else None,
     )
 
 
