@@ -1,46 +1,68 @@
-"""Source files → record set, as a Ray Data job: one task reads, rasterises and writes one record file."""
+"""Source files → record set, as Ray Data jobs: list units, write record files, check them, sum them up.
+
+While it runs, the folder ``.plan`` in the record set holds the plan and a note of every record file that is
+finished; a conversion that was broken off goes on from there. The manifest comes last: with it the record set is
+whole.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import pickle
-from collections import Counter
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import ray.data
+from numpy.typing import NDArray
 
 from lvseg import __version__
-from lvseg.config import ConvertConfig, RasterConvention, RecordFormat, SplitName
+from lvseg.config import ConvertConfig
+from lvseg.distributed.finish import (
+    SCHEMA_NAME,
+    Totals,
+    join_course_files,
+    make_manifest,
+    notes,
+    severities,
+    sum_up,
+    write_schema,
+)
+from lvseg.distributed.pending import FACTS_SCHEMA, find_problems, quarantine, write_report
+from lvseg.distributed.plan import Plan, digest, make_plan
 from lvseg.distributed.session import ray_session
+from lvseg.distributed.shards import Job, Leave, Shard, do_shard, plan_shards
 from lvseg.errors import RecordsError, SourceError
-from lvseg.records import MANIFEST_NAME, SCHEMA_VERSION, Manifest, RecordFile, Skip, SplitPart, slice_to_row, write_rows
-from lvseg.records.files import SUFFIXES
-from lvseg.results import write_text_atomically
-from lvseg.sources import Item, LinkedItem, Listing, discover, load
-from lvseg.split import assign_splits, check_no_leak
+from lvseg.findings import Finding
+from lvseg.records import MANIFEST_NAME, SCHEMA_VERSION, SPLIT_TABLE_NAME, Manifest
+from lvseg.sources import open_source
+from lvseg.split import assign_parts, read_split_file
+from lvseg.store import UPath, is_local, location, remove_tree, write_text
 
-SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
+PLAN_FOLDER = ".plan"
+FINGERPRINT_NAME = "fingerprint"
+"""In the plan's folder: which source and settings it belongs to."""
+PARTS = ("train", "val", "test")
+OWN_FILES = frozenset({MANIFEST_NAME, SPLIT_TABLE_NAME, SCHEMA_NAME, "quality.json", "quality.html", PLAN_FOLDER})
+RECORD_FILE = re.compile(
+    r"(train|val|test|fold-\d+)(-\d{5,}-of-\d{5,}\.(parquet|tfrecords)|_images\.tfrecords)", re.ASCII
+)
+ASIDE = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.partial", re.ASCII)
+"""A file that was being written when its process was killed."""
 
 Progress = Callable[[int, int], None]
 """Called with images done and images in all."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Shard:
-    """What one task does."""
-
-    split: SplitName
-    file: str
-    items: tuple[Item, ...]
-
-
 def convert(
-    source: Path,
-    records: Path,
+    source: str | Path | UPath,
+    records: str | Path | UPath,
     config: ConvertConfig,
     *,
     overwrite: bool = False,
@@ -49,180 +71,224 @@ def convert(
 ) -> Manifest:
     """Convert a source folder into a record set, in the Ray session that is there or in its own.
 
-    Files that cannot be used are skipped and listed in the manifest. The record files are the
-    same, byte for byte, whatever the cluster.
+    Files that cannot be used are skipped and listed in the manifest; what quality control finds wrong is left out
+    and listed in ``quality.json``. The record set is the same, byte for byte, whatever the cluster. A conversion that
+    was broken off goes on when it is called again with the same source and settings.
 
     Args:
-        source: Folder in one of the known layouts.
-        records: Folder to write to; made if missing.
+        source: Folder in one of the known layouts, path or URI.
+        records: Folder to write to, path or URI; made if missing.
         config: Label convention, split, format.
         overwrite: Replace a record set that is there.
         progress: Told after every finished record file.
         verbose: Show Ray's own messages.
 
     Raises:
-        SourceError: nothing usable in ``source``.
+        SourceError: nothing usable in ``source``; or a finding, where ``config.strict`` is set.
         RecordsError: ``records`` holds other files, or a record set and ``overwrite`` is not set.
     """
-    source, records = source.resolve(), records.resolve()
-    listing = discover(source, config.source)
-    items = [(item.name, item.case_id) for item in listing.items]
-    parts = assign_splits(items, config.split, config.val_fraction, config.seed)
-    if config.split != "image":
-        check_no_leak(items, parts)
-    shards = plan_shards(listing.items, parts, config)
-    _claim_folder(records, overwrite)
+    source, records = location(source).absolute(), location(records).absolute()
+    opened = open_source(source, config)
+    table = None if config.split_file is None else read_split_file(location(config.split_file))
+    unfinished = _look_at_folder(records, overwrite)
     with ray_session(verbose=verbose):
-        done = _run(shards, source, records, config, progress)
-    manifest = _manifest(shards, done, listing, config)
-    _require_images(manifest, source)
+        plan = make_plan(opened, _made_folder(records / PLAN_FOLDER))
+        parts, codes = _assign(plan, config, table)
+        course = config.format == "course-tfrecord"
+        job = Job(
+            source=source,
+            plan=plan.folder,
+            out=plan.folder if course else records,
+            config=config,
+            chunks=tuple(plan.chunks),
+            fingerprint=_fingerprint(opened.layout, plan, codes, config),
+        )
+        _claim(records, job.fingerprint, unfinished, overwrite)
+        shards = plan_shards(codes, parts, config)
+        _run(job, [(shard, None) for shard in shards], progress)
+        findings, leaves = _control(job, plan, shards)
+        _run(job, leaves, lambda *_: None)
+        _report(job, plan, records, findings)
+        totals = sum_up(job, shards, plan, parts, records)
+    _require_images(totals, plan, source)
+    if course:
+        join_course_files(job, totals, records)
+    write_schema(config.format, records)
+    manifest = make_manifest(job, opened.layout, plan, totals, severities(findings))
     _remove_stale_files(records, manifest)
-    write_text_atomically(records / MANIFEST_NAME, manifest.to_json())
+    write_text(records / MANIFEST_NAME, manifest.to_json())
+    _remove_plan(records / PLAN_FOLDER)
     return manifest
 
 
-def plan_shards(items: Sequence[Item], parts: dict[str, SplitName], config: ConvertConfig) -> list[Shard]:
-    """Which images go to which record file: by part, in the items' order, ``shard_images`` to a file."""
-    shards = []
-    for split in SPLITS:
-        chosen = [item for item in items if parts[item.name] == split]
-        count = -(-len(chosen) // config.shard_images)
-        for index in range(count):
-            file = f"{split}-{index:05d}-of-{count:05d}{SUFFIXES[config.format]}"
-            members = tuple(chosen[index * config.shard_images : (index + 1) * config.shard_images])
-            shards.append(Shard(split=split, file=file, items=members))
-    return shards
+def _assign(plan: Plan, config: ConvertConfig, table: Any) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """The parts' names, and for every image of the plan the index of its part."""
+    parts = tuple(f"fold-{index}" for index in range(config.folds)) if config.split == "kfold" else PARTS
+    if config.split in ("image", "file"):
+        names, cases, groups = (plan.keys[name].to_pylist() for name in ("name", "case_id", "group"))
+        assigned = assign_parts(names, cases, groups, config, table)
+        return parts, pc.index_in(pa.array(assigned), pa.array(parts)).to_numpy()
+    # Patients stay whole, so that one row a patient will do, where there may be a million images.
+    cases = plan.keys.group_by(["case_id", "group"]).aggregate([])
+    ids = cases["case_id"].to_pylist()
+    part_of = dict(zip(ids, assign_parts(ids, ids, cases["group"].to_pylist(), config), strict=True))
+    place = pc.index_in(plan.keys["case_id"], pa.array(list(part_of)))
+    return parts, pc.index_in(pa.array(list(part_of.values())), pa.array(parts)).to_numpy()[place.to_numpy()]
 
 
-def write_shard(
-    shard: Shard, source: Path, records: Path, labels: RasterConvention, format: RecordFormat
-) -> dict[str, Any]:
-    """Read, rasterise and write one record file.
-
-    Returns:
-        Per row name, case id, size and hashes, and the skipped files; or the error that ends the job.
-    """
-    rows, facts, skipped = [], [], []
-    for item in shard.items:
-        try:
-            row = slice_to_row(load(item, labels))
-        except SourceError as error:
-            skipped.append({"file": _label_file(item, source), "reason": str(error).replace(f"{source}/", "")})
-            continue
-        rows.append(row)
-        content = hashlib.sha256(f"{shard.split} {row['name']} {row['image_dtype']}".encode())
-        content.update(row["image"])
-        content.update(row["mask"])
-        facts.append(
-            {
-                "name": row["name"],
-                "case_id": row["case_id"],
-                "shape": f"{row['rows']}x{row['columns']}",
-                "source": row["source_sha256"],
-                "content": content.hexdigest(),
-            }
-        )
-    try:
-        if rows:
-            write_rows(records / shard.file, rows, format)
-    except OSError as error:
-        return {"error": f"{records / shard.file}: cannot be written: {error.strerror}"}
-    return {"facts": facts, "skipped": skipped}
-
-
-def _label_file(item: Item, source: Path) -> str:
-    file = item.contour if isinstance(item, LinkedItem) else item.mask
-    return file.relative_to(source).as_posix() if file.is_relative_to(source) else file.name
-
-
-def _run(
-    shards: Sequence[Shard], source: Path, records: Path, config: ConvertConfig, progress: Progress
-) -> list[dict[str, Any]]:
-    labels, format = config.labels or "centre", config.format
-
-    def task(row: dict[str, Any]) -> dict[str, Any]:
-        result = write_shard(pickle.loads(row["shard"]), source, records, labels, format)
-        return {"index": row["index"], "result": json.dumps(result)}
-
-    rows = [{"index": index, "shard": pickle.dumps(shard)} for index, shard in enumerate(shards)]
-    dataset = ray.data.from_items(rows, override_num_blocks=max(len(rows), 1)).map(task)
-    results: dict[int, dict[str, Any]] = {}
-    total = sum(len(shard.items) for shard in shards)
-    progress(0, total)
-    for row in dataset.iter_rows():
-        results[row["index"]] = result = json.loads(row["result"])
-        if "error" in result:
-            raise RecordsError(result["error"])
-        progress(sum(len(shards[index].items) for index in results), total)
-    return [results[index] for index in range(len(shards))]
-
-
-def _manifest(
-    shards: Sequence[Shard], done: Sequence[dict[str, Any]], listing: Listing, config: ConvertConfig
-) -> Manifest:
-    facts = [fact for result in done for fact in result["facts"]]
-    splits: dict[SplitName, SplitPart] = {}
-    for split in SPLITS:
-        own = [(shard, result["facts"]) for shard, result in zip(shards, done, strict=True) if shard.split == split]
-        files = tuple(RecordFile(file=shard.file, images=len(rows)) for shard, rows in own if rows)
-        cases = tuple(sorted({row["case_id"] for _, rows in own for row in rows}))
-        if files:
-            images = sum(file.images for file in files)
-            splits[split] = SplitPart(images=images, patients=len(cases), case_ids=cases, files=files)
-    return Manifest(
-        schema_version=SCHEMA_VERSION,
-        lvseg_version=__version__,
-        format=config.format,
-        source_layout=listing.layout,
-        labels=config.labels or ("given" if listing.layout == "pairs" else "centre"),
-        split=config.split,
-        val_fraction=config.val_fraction,
-        seed=config.seed,
-        source_sha256=_digest(fact["source"] for fact in sorted(facts, key=lambda f: f["name"])),
-        records_sha256=_digest(fact["content"] for fact in facts),
-        shapes=dict(sorted(Counter(fact["shape"] for fact in facts).items())),
-        splits=splits,
-        skipped=(
-            *(Skip(file=skip.file, reason=skip.reason) for skip in listing.skipped),
-            *(Skip(**skip) for result in done for skip in result["skipped"]),
-        ),
-        unlabelled_images=listing.unlabelled_images,
+def _fingerprint(layout: str, plan: Plan, codes: NDArray[np.int64], config: ConvertConfig) -> str:
+    """Identity of the work: source files, settings, split and code; the plan's files are named by their content."""
+    settings = dataclasses.asdict(config) | {"strict": None, "source": layout}
+    return digest(
+        [
+            __version__,
+            str(SCHEMA_VERSION),
+            json.dumps(settings),
+            *plan.chunks,
+            hashlib.sha256(codes.tobytes()).hexdigest(),
+        ]
     )
 
 
-def _digest(hashes: Any) -> str:
-    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+def _run(job: Job, tasks: Sequence[tuple[Shard, Leave | None]], progress: Progress) -> None:
+    """Bring record files to their state, one task a file; ``None`` takes whatever state a finished file is in."""
+
+    def task(row: dict[str, Any]) -> dict[str, Any]:
+        shard, leave = pickle.loads(row["task"])
+        try:
+            do_shard(job, shard, leave)
+        except OSError as error:
+            return {"images": 0, "error": f"{job.out / shard.file}: cannot be written: {error.strerror or error}"}
+        return {"images": len(shard.rows), "error": ""}
+
+    done, total = 0, sum(len(shard.rows) for shard, _ in tasks)
+    progress(done, total)
+    if not tasks:
+        return
+    rows = [{"task": pickle.dumps(each)} for each in tasks]
+    for row in ray.data.from_items(rows, override_num_blocks=len(rows)).map(task).iter_rows():
+        if row["error"]:
+            raise RecordsError(row["error"])
+        done += row["images"]
+        progress(done, total)
 
 
-def _require_images(manifest: Manifest, source: Path) -> None:
-    for split in ("train", "val"):
-        if split not in manifest.splits:
-            reasons = "; ".join(f"{skip.file}: {skip.reason}" for skip in manifest.skipped[:3])
-            raise SourceError(f"{source}: no usable image for split {split}" + (f" ({reasons})" if reasons else ""))
+def _control(job: Job, plan: Plan, shards: Sequence[Shard]) -> tuple[list[Finding], list[tuple[Shard, Leave]]]:
+    """What quality control finds, and the record files that are not as it wants them."""
+    read = [(note.left, facts) for _, note, facts in notes(job, shards, FACTS_SCHEMA)]
+    findings = [*plan.findings, *find_problems(pa.concat_tables(facts for _, facts in read), job.config.structures)]
+    bad = quarantine(findings, job.config.structures)
+    slices, epicardia = (pa.array(sorted(names), pa.string()) for names in (bad.slices, bad.epicardia - bad.slices))
+    tasks = []
+    for shard, (left, facts) in zip(shards, read, strict=True):
+        names = facts["name"]
+        found = [names.filter(pc.is_in(names, wrong)).to_pylist() for wrong in (slices, epicardia)]
+        leave = Leave(slices=tuple(sorted(found[0])), epicardia=tuple(sorted(found[1])))
+        if leave != left:
+            tasks.append((shard, leave))
+    return findings, tasks
 
 
-def _is_record_file(path: Path) -> bool:
-    name = path.name.removeprefix(".").removesuffix(".partial")
-    return name == MANIFEST_NAME or name.startswith(tuple(f"{s}-" for s in SPLITS))
+def _report(job: Job, plan: Plan, records: UPath, findings: Sequence[Finding]) -> None:
+    """Write the quality report; with ``strict``, findings end the conversion."""
+    facts = pa.concat_tables(table for table in [FACTS_SCHEMA.empty_table()])
+    write_report(records, findings, facts, {})
+    counts = severities(findings)
+    if job.config.strict and counts["error"] + counts["warning"]:
+        raise SourceError(
+            f"{job.source}: quality control found {counts['error']} errors and {counts['warning']} warnings, "
+            f"see {records / 'quality.html'}; without --strict the rest converts"
+        )
 
 
-def _claim_folder(records: Path, overwrite: bool) -> None:
-    if records.exists() and not records.is_dir():
-        raise RecordsError(f"{records}: is a file, expected a folder to write records to")
-    if (records / MANIFEST_NAME).exists() and not overwrite:
-        raise RecordsError(f"{records}: holds a record set already; name another folder or give --overwrite")
+def _require_images(totals: Totals, plan: Plan, source: UPath) -> None:
+    needed = ("train", "val") if "train" in totals.parts else tuple(totals.parts)
+    for part in needed:
+        if not totals.parts[part].images:
+            skipped = [*plan.skipped, *totals.skipped]
+            reasons = "; ".join(f"{skip.file}: {skip.reason}" for skip in skipped[:3])
+            raise SourceError(f"{source}: no usable image for split {part}" + (f" ({reasons})" if reasons else ""))
+
+
+def _is_own(name: str) -> bool:
+    aside = ASIDE.fullmatch(name)
+    name = aside["name"] if aside else name
+    return name in OWN_FILES or RECORD_FILE.fullmatch(name) is not None
+
+
+def _names(folder: UPath) -> list[str]:
     try:
-        records.mkdir(parents=True, exist_ok=True)
-        foreign = [path.name for path in sorted(records.iterdir()) if not _is_record_file(path)]
+        return sorted(path.name for path in folder.iterdir() if path.name)
+    except FileNotFoundError:
+        return []
+
+
+def _made_folder(folder: UPath) -> UPath:
+    if is_local(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _look_at_folder(records: UPath, overwrite: bool) -> str | None:
+    """Make sure that records may be written there.
+
+    Returns:
+        The fingerprint of a conversion that was broken off.
+
+    Raises:
+        RecordsError: a file, other files in it, or a record set that is not to be replaced; or it cannot be written.
+    """
+    try:
+        if records.is_file():
+            raise RecordsError(f"{records}: is a file, expected a folder to write records to")
+        _made_folder(records)
+        names = _names(records)
+        unfinished = _read_fingerprint(records)
     except OSError as error:
-        raise RecordsError(f"{records}: cannot be written: {error.strerror}") from None
-    if foreign:
+        raise RecordsError(f"{records}: cannot be written: {error.strerror or error}") from None
+    if foreign := [name for name in names if not _is_own(name)]:
         raise RecordsError(f"{records}: holds other files ({', '.join(foreign[:3])}); name an empty or new folder")
-    (records / MANIFEST_NAME).unlink(missing_ok=True)
+    if MANIFEST_NAME in names and unfinished is None and not overwrite:
+        raise _taken(records)
+    return unfinished
 
 
-def _remove_stale_files(records: Path, manifest: Manifest) -> None:
-    current = {file.file for part in manifest.splits.values() for file in part.files}
-    for path in records.iterdir():
-        if _is_record_file(path) and path.name not in current:
-            path.unlink()
+def _taken(records: UPath) -> RecordsError:
+    return RecordsError(f"{records}: holds a record set already; name another folder or give --overwrite")
+
+
+def _read_fingerprint(records: UPath) -> str | None:
+    try:
+        return (records / PLAN_FOLDER / FINGERPRINT_NAME).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+
+
+def _claim(records: UPath, fingerprint: str, unfinished: str | None, overwrite: bool) -> None:
+    """Take the folder; a manifest that is there is of an ended conversion, or of this one, killed at its very end."""
+    manifest = records / MANIFEST_NAME
+    if fingerprint != unfinished:
+        if manifest.exists() and not overwrite:
+            raise _taken(records)
+        manifest.unlink(missing_ok=True)
+        write_text(records / PLAN_FOLDER / FINGERPRINT_NAME, fingerprint)
+
+
+def _remove_stale_files(records: UPath, manifest: Manifest) -> None:
+    current = {file.file for part in manifest.splits.values() for file in part.files} | OWN_FILES
+    if manifest.format == "parquet":
+        current -= {SCHEMA_NAME}
+    for name in _names(records):
+        if name not in current:
+            (records / name).unlink(missing_ok=True)
+
+
+def _remove_plan(folder: UPath) -> None:
+    """Remove the plan; its fingerprint last, so that a half removed plan still says whose it is."""
+    files = [folder / name for name in _names(folder) if name != FINGERPRINT_NAME]
+    if is_local(folder):
+        for file in files:
+            file.unlink(missing_ok=True)
+    elif files:
+        folder.fs.rm([file.path for file in files])  # a thousand at a time
+    remove_tree(folder)

@@ -13,7 +13,17 @@ import numpy as np
 
 from lvseg.tfrecord import encode_example
 
-__all__ = ["REFUSAL", "course_file", "encode_course_row"]
+__all__ = ["COURSE_FEATURES", "REFUSAL", "course_file", "encode_course_row"]
+
+COURSE_FEATURES: list[dict[str, Any]] = [
+    {"name": "height", "list": "int64_list", "type": "int64", "optional": False},
+    {"name": "width", "list": "int64_list", "type": "int64", "optional": False},
+    {"name": "depth", "list": "int64_list", "type": "int64", "optional": False},
+    {"name": "name", "list": "bytes_list", "type": "string", "optional": False},
+    {"name": "image_raw", "list": "bytes_list", "type": "raw int64, height x width", "optional": False},
+    {"name": "label_raw", "list": "bytes_list", "type": "raw uint8, height x width", "optional": False},
+]
+"""Its features, for ``schema.json``."""
 
 REFUSAL = (
     "course-tfrecord is for the course's notebooks and holds no case ids; "
@@ -27,8 +37,9 @@ def course_file(part: str) -> str:
 
 
 def encode_course_row(row: Mapping[str, Any]) -> bytes:
-    """Serialised ``tf.train.Example`` of a row of ``SCHEMA``. Pixel values that are no integers are cut off."""
-    image = np.frombuffer(row["image"], np.dtype(row["image_dtype"])).astype("<i8")
+    """Serialised ``tf.train.Example`` of a row of ``SCHEMA``; pixel values that are no integers are rounded."""
+    image = np.frombuffer(row["image"], np.dtype(row["image_dtype"]))
+    image = (image if image.dtype.kind in "iu" else np.rint(image)).astype("<i8")
     return encode_example(
         {
             "height": ("int64_list", [row["rows"]]),
