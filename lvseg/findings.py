@@ -56,3 +56,5 @@ class Finding:
     """Path relative to the source folder."""
     reason: str
     """What was found and what was expected, in one line, with numbers."""
+    others: tuple[str, ...] = ()
+    """Names of the slices that are the evidence: a neighbour, another patient's with the same contour."""
