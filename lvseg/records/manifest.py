@@ -21,6 +21,7 @@ from lvseg.config import (
 from lvseg.errors import RecordsError
 from lvseg.findings import Decision, Skip
 from lvseg.records.codec import SCHEMA_VERSION
+from lvseg.records.course_tfrecord import REFUSAL
 from lvseg.store import UPath
 
 MANIFEST_NAME = "manifest.json"
@@ -102,11 +103,13 @@ class Manifest:
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
 
     def part(self, split: str, where: UPath) -> SplitPart:
-        """The named part.
+        """The named part, to read its rows.
 
         Raises:
-            RecordsError: there is no such part, or it is empty.
+            RecordsError: there is no such part, or it is empty; or its files are for the course's notebooks.
         """
+        if self.format == "course-tfrecord":
+            raise RecordsError(f"{where}: {REFUSAL}")
         part = self.splits.get(split)
         if part is None or part.images == 0:
             parts = ", ".join(f"{name} {p.images}" for name, p in self.splits.items())
@@ -117,8 +120,11 @@ class Manifest:
         """The manifest with the parts train and val; of a split into folds, the given one validates.
 
         Raises:
-            RecordsError: there is no such fold, none was given, or one was given and there are none.
+            RecordsError: there is no such fold, none was given, or one was given and there are none; or the files
+                are for the course's notebooks.
         """
+        if self.format == "course-tfrecord":
+            raise RecordsError(f"{where}: {REFUSAL}")
         if self.split != "kfold":
             if fold is not None:
                 raise RecordsError(f"{where}: split by {self.split}, has no folds, got fold {fold}")
