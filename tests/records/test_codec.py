@@ -8,7 +8,7 @@ from lvseg.config import RecordFormat
 from lvseg.errors import RecordsError
 from lvseg.records import SCHEMA, read_rows, slice_to_row, table_to_slices, write_rows
 from lvseg.records.codec import row_to_slice
-from lvseg.slices import Place, Slice
+from lvseg.slices import Contours, Grid, Place, Slice
 from tests.discs import make_disc
 
 FLOAT32_TOLERANCE = 1e-6
@@ -27,28 +27,40 @@ PLACE = Place(
 )
 
 
-def make_slice(dtype: str, place: Place = PLACE, contour: bool = True) -> Slice:
-    info = np.iinfo(dtype)
-    image = np.linspace(info.min, info.max, 12 * 20).reshape(12, 20).astype(dtype)
-    mask = (image > image.mean()).astype(np.uint8)
-    points = np.array([[3.5, 4.0], [9.0, 4.5], [6.1, 10.0]]) if contour else None
+CONTOURS = Contours(
+    endocardium=np.array([[3.5, 4.0], [9.0, 4.5], [6.1, 10.0]]),
+    epicardium=np.array([[2.5, 3.0], [10.0, 3.5], [6.1, 11.5], [2.0, 8.0]]),
+    papillaries=(np.array([[4.5, 5.0], [5.0, 5.5], [5.0, 6.0]]), np.array([[7.0, 7.0], [7.5, 7.0], [7.5, 8.0]])),
+)
+GRID = Grid(rows=256, columns=192, row0=61.25, column0=-3.5, row_step=0.75, column_step=1.5)
+
+
+def make_slice(
+    dtype: str,
+    place: Place = PLACE,
+    contours: Contours = CONTOURS,
+    grid: Grid | None = GRID,
+    group: str | None = "HF-I",
+) -> Slice:
+    low, high = (-2.5, 2.5) if np.dtype(dtype).kind == "f" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    image = np.linspace(low, high, 12 * 20).reshape(12, 20).astype(dtype)
+    mask = (image > image.mean()).astype(np.uint8) + (image > np.quantile(image, 0.9))
     return Slice(
         name="SC-HF-I-1-IM-0001-0048",
         case_id="SC-HF-I-1",
+        group=group,
         image=image,
-        mask=mask,
+        mask=mask.astype(np.uint8),
         place=place,
-        contour_xy_px=points,
+        contours=contours,
+        grid=grid,
         source_sha256="ab" * 32,
     )
 
 
 def assert_same(found: Slice, expected: Slice, tolerance: float) -> None:
-    assert (found.name, found.case_id, found.source_sha256) == (
-        expected.name,
-        expected.case_id,
-        expected.source_sha256,
-    )
+    for name in ("name", "case_id", "group", "source_sha256", "grid"):
+        assert getattr(found, name) == getattr(expected, name)
     for name in ("image", "mask"):
         got, want = getattr(found, name), getattr(expected, name)
         assert got.dtype == want.dtype.newbyteorder("<")
@@ -57,17 +69,17 @@ def assert_same(found: Slice, expected: Slice, tolerance: float) -> None:
         got, want = getattr(found.place, field.name), getattr(expected.place, field.name)
         assert type(got) is type(want)
         assert got == (want if want is None else pytest.approx(want, rel=tolerance, abs=0))
-    if expected.contour_xy_px is None:
-        assert found.contour_xy_px is None
-    else:
-        assert found.contour_xy_px is not None
-        np.testing.assert_allclose(found.contour_xy_px, expected.contour_xy_px, rtol=tolerance)
+    want = dict(expected.contours.named())
+    got = dict(found.contours.named())
+    assert list(got) == list(want)
+    for name, points in want.items():
+        np.testing.assert_allclose(got[name], points, rtol=tolerance)
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "int32", ">i2"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "int32", "float32", ">i2"])
 @pytest.mark.parametrize(("format", "tolerance"), [("parquet", 0.0), ("tfrecord", FLOAT32_TOLERANCE)])
 def test_round_trip_through_a_file(tmp_path: Path, format: RecordFormat, tolerance: float, dtype: str) -> None:
-    items = [make_slice(dtype), make_slice(dtype, Place(), contour=False)]
+    items = [make_slice(dtype), make_slice(dtype, Place(), Contours(), None, None)]
     write_rows(tmp_path / "records", [slice_to_row(item) for item in items], format)
     found = table_to_slices(read_rows(tmp_path / "records", format))
     for got, want in zip(found, items, strict=True):
