@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lvseg.errors import RecordsError
-from lvseg.findings import Skip
+from lvseg.findings import Decision, Skip
 from lvseg.records import MANIFEST_NAME, Manifest, read_manifest
 from tests.discs import write_records
 
