@@ -3,134 +3,68 @@
 ::
 
     link.csv                                                              patient_id,original_id
-    dicoms/SCD0000101/48.dcm                                              folder patient_id, image number
-    contourfiles/SC-HF-I-1/i-contours/IM-0001-0048-icontour-manual.txt    folder original_id
+    dicoms/SCD0000101/48.dcm                                              folder patient_id
+    contourfiles/SC-HF-I-1/i-contours/IM-0001-0048-icontour-manual.txt    folder original_id, image number
 """
 
 from __future__ import annotations
 
-import csv
-import re
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Literal
 
-from lvseg.errors import SourceError
-from lvseg.sources.cases import canonical_case_id, slice_name
-from lvseg.sources.contours import CONTOUR_FILE
-from lvseg.sources.listing import Collector, LinkedItem, Listing, visible
+from lvseg.sources.cases import canonical_case_id, pathology_group
+from lvseg.sources.listing import Collector, Listing, Unit, walk
+from lvseg.sources.patient import PatientSource, sorted_units
+from lvseg.sources.table import read_table
+from lvseg.sources.tree import case_folders
+from lvseg.store import UPath
 
-__all__ = ["find_linked", "list_linked"]
+__all__ = ["LinkedSource", "find_linked"]
 
-LINKED_PARTS = ("link.csv", "dicoms", "contourfiles")
-COLUMNS = ("patient_id", "original_id")
-DICOM_FILE = re.compile(r"(?:.*[-_])?(?P<number>\d+)\.dcm", re.IGNORECASE)
-
-
-def find_linked(folder: Path) -> list[Path]:
-    """The folder itself if it has this layout, else those of its subfolders that have it."""
-    candidates = [folder] if _is_linked(folder) else visible(folder)
-    return [candidate for candidate in candidates if _is_linked(candidate)]
+LINK_TABLE, IMAGES, CONTOURS = "link.csv", "dicoms", "contourfiles"
+LEVELS = 3
+"""Levels of folders that are looked at for a link.csv."""
 
 
-def _is_linked(folder: Path) -> bool:
-    return all((folder / part).exists() for part in LINKED_PARTS)
+def find_linked(folder: UPath) -> list[UPath]:
+    """Every folder that holds link.csv, ``dicoms`` and ``contourfiles``, at this one or up to two below."""
+    found = []
+    for parent, folders, files in walk(folder, LEVELS):
+        if LINK_TABLE in files and {IMAGES, CONTOURS} <= set(folders):
+            found.append(parent)
+            folders[:] = []
+    return sorted(found, key=lambda path: path.as_posix())
 
 
-def list_linked(root: Path, folder: Path) -> Listing:
-    """Match contours with images by their numbers; reads link.csv and file names only.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LinkedSource(PatientSource):
+    """The linked layout."""
 
-    Args:
-        root: the folder that holds link.csv.
-        folder: the source folder; skipped files are named relative to it.
+    @property
+    def layout(self) -> Literal["linked"]:
+        """The layout's name."""
+        return "linked"
 
-    Raises:
-        SourceError: link.csv cannot be used, there is no endocardium contour, or no contour has an image.
-    """
-    found = Collector(folder)
-    contour_folders = _folders(root / "contourfiles", found)
-    contours = {case_id: _contours(entry, found) for case_id, entry in contour_folders.items()}
-    if not any(contours.values()):
-        expected = "files named like IM-0001-0048-icontour-manual.txt"
-        raise SourceError(f"{root / 'contourfiles'}: no endocardium contours, expected {expected}")
-    image_folders = _folders(root / "dicoms", found)
-    for case_id, patient_id in _read_links(root / "link.csv", found).items():
-        if image_folder := image_folders.pop(patient_id, None):
-            _match(case_id, _images(image_folder, found), contours.get(case_id, {}), found)
-        else:
-            found.skip(root / "dicoms" / patient_id, f"no such folder, but link.csv lists it for {case_id}")
-        contours.pop(case_id, None)
-    for entry in [contour_folders[case_id] for case_id in contours] + list(image_folders.values()):
-        found.skip(entry, "folder is not in link.csv")
-    return found.finish("linked")
+    def units(self) -> tuple[tuple[Unit, ...], Listing]:
+        """Patients of link.csv that have images and contours; reads link.csv and names of folders.
 
-
-def _folders(parent: Path, found: Collector) -> dict[str, Path]:
-    """Subfolders by canonical id."""
-    folders: dict[str, Path] = {}
-    for entry in visible(parent):
-        if not entry.is_dir():
-            found.skip(entry, "expected a folder here")
-        elif (other := folders.setdefault(canonical_case_id(entry.name), entry)) != entry:
-            found.skip(entry, f"same case as {found.relative(other)}")
-    return folders
-
-
-def _read_links(path: Path, found: Collector) -> dict[str, str]:
-    """Patient id of each case id."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            header, rows = reader.fieldnames or [], list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SourceError(f"{path}: cannot be read as CSV: {error}") from None
-    if missing := [column for column in COLUMNS if column not in header]:
-        raise SourceError(f"{path}: no column {' or '.join(missing)}, found {', '.join(header) or 'nothing'}")
-    links: dict[str, str] = {}
-    for row_number, row in enumerate(rows, start=1):
-        patient_id, original_id = ((row[column] or "").strip() for column in COLUMNS)
-        case_id = canonical_case_id(original_id)
-        if not patient_id or not case_id:
-            found.skip(path, f"row {row_number}: patient_id or original_id is empty")
-        elif case_id in links or patient_id in links.values():
-            found.skip(path, f"row {row_number}: {patient_id} or {case_id} is listed twice")
-        else:
-            links[case_id] = patient_id
-    return links
-
-
-def _images(folder: Path, found: Collector) -> dict[int, Path]:
-    """DICOM files by image number."""
-    images: dict[int, Path] = {}
-    for path in visible(folder):
-        match = DICOM_FILE.fullmatch(path.name)
-        if not match:
-            found.skip(path, "not a DICOM image named by its number, like 48.dcm")
-        elif (other := images.setdefault(int(match["number"]), path)) != path:
-            found.skip(path, f"same image number as {found.relative(other)}")
-    return images
-
-
-def _contours(folder: Path, found: Collector) -> dict[int, Path]:
-    """Endocardium contours of a case by image number; other kinds are no business of ours."""
-    contours: dict[int, Path] = {}
-    for path in visible(folder):
-        if path.is_dir():
-            inner = _contours(path, found)
-        elif match := CONTOUR_FILE.fullmatch(path.name):
-            inner = {int(match["number"]): path} if match["kind"].lower() == "i" else {}
-        else:
-            inner = {}
-            found.skip(path, "not a manual contour, expected a name like IM-0001-0048-icontour-manual.txt")
-        for number, contour in inner.items():
-            if (other := contours.setdefault(number, contour)) != contour:
-                found.skip(contour, f"same image number as {found.relative(other)}")
-    return contours
-
-
-def _match(case_id: str, images: dict[int, Path], contours: dict[int, Path], found: Collector) -> None:
-    for number, contour in contours.items():
-        if number in images:
-            name = slice_name(case_id, number)
-            found.add(LinkedItem(name=name, case_id=case_id, dicom=images[number], contour=contour))
-        else:
-            found.skip(contour, f"contour without image, no file numbered {number} in the patient's image folder")
-    found.unlabelled_images += len(images.keys() - contours.keys())
+        Raises:
+            SourceError: link.csv cannot be used.
+        """
+        found = Collector(self.folder)
+        images = case_folders([self.root / IMAGES], found, self.pseudonyms)
+        contours = case_folders([self.root / CONTOURS], found, self.pseudonyms)
+        units = []
+        for patient_id, original_id in read_table(self.root / LINK_TABLE, ("patient_id", "original_id"), (), found):
+            case_id, shown = canonical_case_id(original_id), self.pseudonyms.case_id(original_id)
+            folder, labels = images.pop(patient_id, None), contours.pop(case_id, None)
+            if folder and labels:
+                units.append(self.unit(original_id, pathology_group(case_id), [folder], labels))
+            elif folder:
+                found.skip(folder, f"images without contours, no contour folder of {shown}", shown)
+            else:
+                missing = self.root / IMAGES / patient_id
+                found.skip(missing, f"no such folder, but link.csv lists it for {shown}", shown)
+        for folder in (*images.values(), *contours.values()):
+            found.skip(folder, "folder is not in link.csv", self.pseudonyms.case_id(folder.name))
+        return sorted_units(units), found.finish()
