@@ -219,7 +219,7 @@ def _is_own(name: str) -> bool:
 def _names(folder: UPath) -> list[str]:
     try:
         return sorted(path.name for path in folder.iterdir() if path.name)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # the second: a prefix without objects
         return []
 
 

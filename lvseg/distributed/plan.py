@@ -40,6 +40,7 @@ STAMP_THREADS = 16
 ITEM_TYPES: dict[str, TypeAdapter[Item]] = {
     cls.__name__: TypeAdapter(cls) for cls in (DicomItem, PairItem, CourseItem, SegmentationItem)
 }
+LISTINGS = TypeAdapter(Listing)
 KEYS = pa.schema([("name", pa.string()), ("case_id", pa.string()), ("group", pa.string())])
 """What the driver keeps of every item."""
 LISTED = pa.schema([*KEYS, ("item", pa.string()), ("stamp", pa.string()), ("listing", pa.string())])
@@ -90,7 +91,7 @@ def make_plan(source: Source, folder: UPath, progress: Callable[[int, int], None
         nonlocal done
         for table in _list_units(source, units):
             for text in table["listing"].drop_null().to_pylist():
-                plan.take(_decode_listing(text))
+                plan.take(LISTINGS.validate_json(text))
                 done += 1
             progress(done, len(units))
             yield table.filter(pc.is_valid(table["item"]))
@@ -178,17 +179,6 @@ def decode_item(text: str) -> Item:
 
 def _encode_listing(listing: Listing) -> str:
     return json.dumps(dataclasses.asdict(dataclasses.replace(listing, items=())), ensure_ascii=False)
-
-
-def _decode_listing(text: str) -> Listing:
-    content = json.loads(text)
-    return Listing(
-        items=(),
-        skipped=tuple(Skip(**skip) for skip in content["skipped"]),
-        decisions=tuple(Decision(**decision) for decision in content["decisions"]),
-        findings=tuple(Finding(**finding) for finding in content["findings"]),
-        unlabelled_images=content["unlabelled_images"],
-    )
 
 
 def _in_chunks(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

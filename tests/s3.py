@@ -1,0 +1,65 @@
+"""A real S3 API server on loopback, in a process of its own: moto's."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import requests
+
+BUCKET = "lvseg-test"
+SECRET = "unmistakable-secret-key-0123456789"
+SERVE = "from moto.server import main; main()"
+
+
+@contextmanager
+def s3_server() -> Iterator[dict[str, str]]:
+    """Start the server with an empty bucket ``BUCKET``; end it by process id.
+
+    Yields:
+        The environment variables with which AWS clients use it.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    endpoint = f"http://127.0.0.1:{port}"
+    server = subprocess.Popen(
+        [sys.executable, "-c", SERVE, "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        # A proxy or real credentials of the user must not reach it.
+        env={key: value for key, value in os.environ.items() if not key.startswith("AWS_")},
+    )
+    try:
+        _wait(server, endpoint)
+        yield {
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "NO_PROXY": "127.0.0.1",
+        }
+    finally:
+        server.terminate()
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def _wait(server: subprocess.Popen[bytes], endpoint: str) -> None:
+    session = requests.Session()
+    session.trust_env = False
+    for _ in range(600):
+        if server.poll() is not None:
+            raise RuntimeError(f"moto's server ended with {server.returncode}")
+        try:
+            if session.put(f"{endpoint}/{BUCKET}", timeout=5).ok:
+                return
+        except requests.ConnectionError:
+            time.sleep(0.1)
+    raise RuntimeError(f"moto's server did not answer at {endpoint}")
