@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lvseg.config import ConvertConfig, SourceLayout
 from lvseg.errors import ConfigError, SourceError
 from lvseg.slices import Slice
+from lvseg.sources.cap import CapSource, find_cap
+from lvseg.sources.challenge import ChallengeSource, find_challenge
 from lvseg.sources.course import CourseSource, find_course, load_course_item
+from lvseg.sources.dicom_item import load_dicom_item
+from lvseg.sources.linked import LinkedSource, find_linked
 from lvseg.sources.listing import (
     Collector,
     CourseItem,
@@ -24,6 +27,8 @@ from lvseg.sources.listing import (
 from lvseg.sources.pair_item import load_pair
 from lvseg.sources.pairs import PairsSource, find_pairs
 from lvseg.sources.pseudonym import Pseudonyms, read_key
+from lvseg.sources.segmentation import SegmentationSource, find_segmentation
+from lvseg.sources.segmentation_item import load_segmentation_item
 from lvseg.store import UPath, location
 
 __all__ = ["discover", "load", "open_source"]
@@ -45,34 +50,20 @@ class _Layout:
     """Whether there can be original patient ids, which need the secret key."""
 
 
-def _later(module: str, name: str) -> Any:  # until all layouts are there
-    import importlib
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return getattr(importlib.import_module(f"lvseg.sources.{module}"), name)(*args, **kwargs)
-        except (ImportError, AttributeError):
-            if name.startswith("find"):
-                return []
-            raise
-
-    return call
-
-
 LAYOUTS: dict[SourceLayout, _Layout] = {
     "linked": _Layout(
-        find=_later("linked", "find_linked"),
-        source=_later("linked", "LinkedSource"),
+        find=find_linked,
+        source=LinkedSource,
         looked_for="link.csv with dicoms/ and contourfiles/",
     ),
     "challenge": _Layout(
-        find=_later("challenge", "find_challenge"),
-        source=_later("challenge", "ChallengeSource"),
+        find=find_challenge,
+        source=ChallengeSource,
         looked_for="folders of images like SC-HF-I-1/IM-0004-0048.dcm and of contours like SC-HF-I-01/contours-manual/",
     ),
     "cap": _Layout(
-        find=_later("cap", "find_cap"),
-        source=_later("cap", "CapSource"),
+        find=find_cap,
+        source=CapSource,
         looked_for="scd_patientdata.csv with SCD_IMAGES_*/ and SCD_ManualContours/",
     ),
     "course": _Layout(
@@ -92,11 +83,10 @@ LAYOUTS: dict[SourceLayout, _Layout] = {
         has_patient_ids=False,
     ),
     "segmentation": _Layout(
-        find=_later("segmentation", "find_segmentation"),
-        source=_later("segmentation", "SegmentationSource"),
+        find=find_segmentation,
+        source=SegmentationSource,
         looked_for="DICOM images and DICOM SEG objects",
         is_one_tree=False,
-        has_cine=False,
     ),
 }
 """In the order in which they are looked for: the last has to open files."""
@@ -221,9 +211,9 @@ def load(folder: UPath | Path | str, item: Item, config: ConvertConfig) -> Slice
     """
     folder = location(folder)
     if isinstance(item, DicomItem):
-        return _later("dicom_item", "load_dicom_item")(folder, item, config)
+        return load_dicom_item(folder, item, config)
     if isinstance(item, PairItem):
         return load_pair(folder, item, config)
     if isinstance(item, CourseItem):
         return load_course_item(folder, item, config)
-    return _later("segmentation_item", "load_segmentation_item")(folder, item, config)
+    return load_segmentation_item(folder, item, config)

@@ -13,7 +13,7 @@ from typing import Protocol, TypeAlias
 from lvseg.config import SourceLayout
 from lvseg.errors import SourceError
 from lvseg.findings import Decision, Finding, Skip
-from lvseg.sources.pseudonym import public_path
+from lvseg.sources.pseudonym import masked_path, public_path
 from lvseg.store import UPath
 
 __all__ = [
@@ -46,6 +46,10 @@ class _Labelled:
     heart_xy_px: tuple[float, float] | None = None
     """Where the patient's heart is, 0-based (column, row), where the conversion crops around it."""
 
+    def shown(self, file: str) -> str:
+        """One of this item's files as reports may name it."""
+        return public_path(file, self.case_id)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DicomItem(_Labelled):
@@ -68,8 +72,8 @@ class DicomItem(_Labelled):
 
     @property
     def label(self) -> str:
-        """The file to name when something is wrong with the label."""
-        return self.endocardium
+        """The file to name when something is wrong with the label, as reports may name it."""
+        return self.shown(self.endocardium)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -90,8 +94,8 @@ class PairItem(_Labelled):
 
     @property
     def label(self) -> str:
-        """The file to name when something is wrong with the label."""
-        return self.mask
+        """The file to name when something is wrong with the label, as reports may name it."""
+        return self.shown(self.mask)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -112,8 +116,8 @@ class CourseItem(_Labelled):
 
     @property
     def label(self) -> str:
-        """The file to name when something is wrong with the label."""
-        return self.file
+        """The file to name when something is wrong with the label, as reports may name it."""
+        return self.shown(self.file)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -138,8 +142,12 @@ class SegmentationItem(_Labelled):
 
     @property
     def label(self) -> str:
-        """The file to name when something is wrong with the label."""
-        return self.segmentation
+        """The file to name when something is wrong with the label, as reports may name it."""
+        return self.shown(self.segmentation)
+
+    def shown(self, file: str) -> str:
+        """One of this item's files as reports may name it; folders of any DICOM tree may be names of persons."""
+        return masked_path(file, self.case_id)
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from lvseg.errors import SourceError
 from lvseg.sources.cases import canonical_case_id, is_public_case_id
 
-__all__ = ["KEY_VARIABLE", "Pseudonyms", "key_file", "public_path", "read_key"]
+__all__ = ["KEY_VARIABLE", "Pseudonyms", "key_file", "masked_path", "public_path", "read_key"]
 
 KEY_VARIABLE = "LVSEG_PSEUDONYM_KEY"
 """Environment variable with the secret key; the same key gives the same pseudonyms on every machine."""
@@ -23,9 +23,11 @@ DIGITS = 16
 """Hexadecimal digits of a pseudonym: among a million patients, two share one with a chance of 3 in 100 million."""
 
 PSEUDONYM = re.compile(rf"P-[0-9a-f]{{{DIGITS}}}")
-PLAIN_NAME = re.compile(r"(IM-\d+-)?\d{1,5}(-(i|o|p1|p2)contour-manual)?\.\w{1,5}", re.IGNORECASE)
+EXTENSION = r"\.(dcm|dicom|ima|seg|txt|csv|nii|nii\.gz|npy|npz|png|tiff?)"
+PLAIN_NAME = re.compile(rf"(IM-\d{{1,4}}-)?\d{{1,5}}(-(i|o|p1|p2)contour-manual)?({EXTENSION})?", re.IGNORECASE)
 """File names of the known layouts; any other could hold a name."""
-NAME_END = re.compile(r"\d{0,4}(\.\w{1,5})?$", re.ASCII)
+NAME_END = re.compile(rf"((?<=[-_])\d{{1,3}})?{EXTENSION}$", re.IGNORECASE)
+"""The end of any other name: a short number, no year or date, and a kind of file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +53,22 @@ def public_path(path: str, case_id: str) -> str:
         case_id: the patient's; where it is a pseudonym, folders and file names could hold what it stands for.
 
     Returns:
-        The path as it is, or the case id and what of the file's name says nothing: ``P-…/48.dcm``.
+        The path as it is, or masked.
     """
-    if not PSEUDONYM.fullmatch(case_id):
-        return path
+    return masked_path(path, case_id) if PSEUDONYM.fullmatch(case_id) else path
+
+
+def masked_path(path: str, case_id: str) -> str:
+    """The case id and what of the file's name can tell nothing of a person: ``P-…/48.dcm``, ``P-…/….dcm``.
+
+    Args:
+        path: relative to the source folder.
+        case_id: the patient's; empty where it is not known.
+    """
     name = path.rpartition("/")[2]
-    if PLAIN_NAME.fullmatch(name):
-        return f"{case_id}/{name}"
-    end = NAME_END.search(name)
-    return f"{case_id}/…{end[0] if end else ''}"
+    kept = PLAIN_NAME.fullmatch(name) or NAME_END.search(name)
+    rest = kept[0] if kept else ""
+    return f"{case_id or '…'}/{rest if rest == name else '…' + rest}"
 
 
 def key_file() -> Path:
