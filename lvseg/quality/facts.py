@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lvseg.rasterize import contour_area_px
 from lvseg.slices import CAVITY, MYOCARDIUM, Place, Slice
 from lvseg.sources.listing import DicomItem, Item, PairItem, SegmentationItem
+from lvseg.sources.pseudonym import public_path
 
 __all__ = ["ASSUMED_FIELD_OF_VIEW_MM", "FACTS_SCHEMA", "slice_facts"]
 
@@ -113,21 +114,26 @@ def slice_facts(item: Slice, source_item: Item) -> dict[str, Any]:
 
 def _mm_per_px(item: Slice) -> float:
     if item.place.pixel_spacing is None:
-        return ASSUMED_FIELD_OF_VIEW_MM / item.image.shape[1]
-    return math.sqrt(math.prod(item.place.pixel_spacing))
+        return float(ASSUMED_FIELD_OF_VIEW_MM / item.image.shape[1])
+    row, column = item.place.pixel_spacing
+    return math.sqrt(row * column)
 
 
 def _files(source_item: Item) -> dict[str, str | None]:
-    """A mask file may hold the epicardium too, but it is the label's file that a finding names then."""
+    """Files as a report may name them."""
     image = source_item.image if isinstance(source_item, DicomItem | PairItem | SegmentationItem) else source_item.file
     epicardium = source_item.epicardium if isinstance(source_item, DicomItem) else None
-    return {"image_file": image, "label_file": source_item.label, "epicardium_file": epicardium}
+    return {
+        "image_file": public_path(image, source_item.case_id),
+        "label_file": public_path(source_item.label, source_item.case_id),
+        "epicardium_file": None if epicardium is None else public_path(epicardium, source_item.case_id),
+    }
 
 
 def _image_facts(image: NDArray[Any]) -> dict[str, Any]:
     low, high = image.min(), image.max()
     content = hashlib.blake2b(f"{image.dtype.newbyteorder('<').str} {image.shape}".encode(), digest_size=16)
-    content.update(np.ascontiguousarray(image))
+    content.update(np.ascontiguousarray(image).data)
     return {
         "rows": image.shape[0],
         "columns": image.shape[1],
@@ -158,7 +164,7 @@ def _place_facts(place: Place) -> dict[str, Any]:
 
 
 def _hash(values: NDArray[Any]) -> bytes:
-    return hashlib.blake2b(np.ascontiguousarray(values), digest_size=16).digest()
+    return hashlib.blake2b(np.ascontiguousarray(values).data, digest_size=16).digest()
 
 
 def _in_mm2(area_px: float | None, place: Place) -> float | None:
@@ -167,6 +173,7 @@ def _in_mm2(area_px: float | None, place: Place) -> float | None:
 
 def _endocardium_facts(item: Slice) -> dict[str, Any]:
     points = item.contours.endocardium
+    digest: bytes | None
     if points is not None:
         area, crossings, digest = contour_area_px(points), _crossings(points), _hash(points)
         x, y = _centroid(points) - 1.0
@@ -235,7 +242,7 @@ def _crossings(points: NDArray[np.float64]) -> int:
 
 def _contrast_facts(item: Slice, mm_per_px: float) -> dict[str, float | None]:
     """Blood is brighter than myocardium in bSSFP: a contour on its own image has a bright inside, a dark surround."""
-    nothing = {"contrast": None, "cavity_mean": None, "ring_mean": None}
+    nothing: dict[str, float | None] = {"contrast": None, "cavity_mean": None, "ring_mean": None}
     cavity = item.mask == CAVITY
     if not cavity.any():
         return nothing

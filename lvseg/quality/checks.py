@@ -1,0 +1,133 @@
+"""All checks in order, what each is called, and what its findings cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from lvseg.config import Structures
+from lvseg.errors import ContourError, SourceError
+from lvseg.findings import Finding
+from lvseg.quality import copies, slice_checks, stack_checks
+from lvseg.quality.table import Facts
+from lvseg.sources.listing import Item, natural_key
+from lvseg.sources.pseudonym import public_path
+
+__all__ = ["CHECKS", "Quarantine", "find_problems", "load_finding", "merge_findings", "quarantine"]
+
+CHECKS = {
+    "unreadable": "a listed image or contour cannot be used",
+    "contour-off-image": "contour points lie outside the image",
+    "contour-off-heart": "the contour does not lie on a bright cavity, or lies far from the case's others",
+    "endocardium-outside-epicardium": "the endocardium leaves its epicardium",
+    "copied-contour": "two patients have the same contour",
+    "copied-image": "two slices have the same pixels",
+    "duplicate-sop-instance-uid": "two images have the same SOPInstanceUID",
+    "constant-image": "every pixel has the same value",
+    "saturated-image": "many pixels have the largest value",
+    "area-jump": "the cavity's area jumps along the stack, or grows in systole",
+    "missing-slice": "a slice between labelled slices has no label in that phase",
+    "missing-phase": "the case has labels in one phase only",
+    "mixed-spacing": "pixel or slice spacing differs within the case",
+    "mixed-image-sizes": "image size differs within the case",
+    "non-square-pixels": "row and column spacing differ",
+    "tiny-contour": "the cavity is smaller than a heart's",
+    "self-intersecting-contour": "the contour crosses itself",
+    "empty-mask": "the mask has no cavity",
+    "incomplete-cine": "images of the cine are missing",
+}
+"""Every check and what it finds."""
+
+SEVERITIES = ("error", "warning", "note")
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """What the errors take out of a record set."""
+
+    slices: frozenset[str]
+    """Names of slices that are left out."""
+    epicardia: frozenset[str]
+    """Names of slices that keep their place but lose their epicardium contour."""
+
+
+def find_problems(facts: pa.Table, structures: Structures) -> list[Finding]:
+    """Run every check on the facts of a whole source.
+
+    Args:
+        facts: rows of ``FACTS_SCHEMA``, in any order.
+        structures: what the masks are to hold; with ``endo+myo`` a case of one phase is as it should be.
+
+    Returns:
+        Findings by severity, then check, case and name; the same whatever the order of the rows.
+    """
+    sorted_facts = Facts(facts)
+    copied_epicardia = list(copies.contours(sorted_facts, "epicardium"))
+    found = [
+        *slice_checks.images(sorted_facts),
+        *slice_checks.shapes(sorted_facts),
+        *slice_checks.contours_off_heart(sorted_facts),
+        *slice_checks.nesting(sorted_facts, {finding.name for finding in copied_epicardia}),
+        *copied_epicardia,
+        *copies.contours(sorted_facts, "endocardium"),
+        *copies.images(sorted_facts),
+        *copies.instance_uids(sorted_facts),
+        *stack_checks.area_jumps(sorted_facts),
+        *stack_checks.missing_slices(sorted_facts),
+        *stack_checks.missing_phases(sorted_facts, structures),
+        *stack_checks.geometry(sorted_facts),
+    ]
+    return merge_findings(found)
+
+
+def merge_findings(*several: Iterable[Finding]) -> list[Finding]:
+    """Findings of several origins in one order; what is said about a case as a whole is not said twice.
+
+    Give the listing's findings first: it has seen every header, the facts only those of labelled images.
+    """
+    kept: dict[tuple[str, str, str, str], Finding] = {}
+    whole_case: set[tuple[str, str]] = set()
+    for findings in several:
+        new = [finding for finding in findings if (finding.check, finding.case_id) not in whole_case]
+        kept |= {(f.check, f.case_id, f.name or f.reason, f.target): f for f in new}
+        whole_case |= {(finding.check, finding.case_id) for finding in new if not finding.name}
+    return sorted(kept.values(), key=_order)
+
+
+def _order(finding: Finding) -> tuple[int, str, list[str | int], list[str | int], str, str]:
+    return (
+        SEVERITIES.index(finding.severity),
+        finding.check,
+        natural_key(finding.case_id),
+        natural_key(finding.name),
+        finding.target,
+        finding.reason,
+    )
+
+
+def load_finding(item: Item, error: SourceError) -> Finding:
+    """What it means that a listed item could not be loaded; the message is the error's, which names the file."""
+    off_image = isinstance(error, ContourError) and "outside the image" in str(error)
+    return Finding(
+        severity="error",
+        check="contour-off-image" if off_image else "unreadable",
+        case_id=item.case_id,
+        name=item.name,
+        target="endocardium" if isinstance(error, ContourError) else "image",
+        file=public_path(item.label, item.case_id),
+        reason=str(error),
+    )
+
+
+def quarantine(findings: Iterable[Finding], structures: Structures) -> Quarantine:
+    """What to leave out: the targets of errors. An epicardium takes its slice along where the mask needs it."""
+    slices: set[str] = set()
+    epicardia: set[str] = set()
+    for finding in findings:
+        if finding.severity != "error" or not finding.name:
+            continue
+        needed = finding.target != "epicardium" or structures == "endo+myo"
+        (slices if needed else epicardia).add(finding.name)
+    return Quarantine(slices=frozenset(slices), epicardia=frozenset(epicardia - slices))
