@@ -234,7 +234,7 @@ def _by_name(images: list[ImageHeader]) -> list[list[ImageHeader]]:
 def _unique(images: list[ImageHeader], found: Collector, case_id: str) -> list[ImageHeader]:
     """Images by number, the first by path of those that share one."""
     taken: dict[int, ImageHeader] = {}
-    for image in sorted(images, key=lambda image: natural_key(image.path.as_posix())):
+    for image in sorted(images, key=lambda image: natural_key(f"{image.path.parent}/{image.path.stem}")):
         if (other := taken.setdefault(image.number, image)) is not image:
             found.skip(image.path, f"same image number as {found.shown(other.path, case_id)}", case_id)
     return [taken[number] for number in sorted(taken)]

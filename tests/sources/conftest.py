@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,85 @@ def contour_path(root: Path, case_id: str, number: int, kind: str = "i") -> Path
     return root / f"contourfiles/{case_id}/{kind}-contours/IM-0001-{number:04d}-{kind}contour-manual.txt"
 
 
+@dataclass(frozen=True)
+class Cine:
+    """A beating disc in a stack of slices, and its contours."""
+
+    slices: int = 4
+    phases: int = 10
+    centre: tuple[float, float] = (24, 22)
+    """0-based column and row."""
+    size: int = 48
+    noise: int = 0
+
+    def radius(self, index: int, phase: int) -> float:
+        return 10 - 1.2 * index - 3 * np.sin(np.pi * phase / self.phases)
+
+    def pixels(self, index: int, phase: int) -> np.ndarray:
+        rows, columns = np.mgrid[: self.size, : self.size]
+        distance = np.hypot(columns - self.centre[0], rows - self.centre[1])
+        wall = np.where(distance <= self.radius(index, phase) + 4, 60, 150)
+        image = np.where(distance <= self.radius(index, phase), 300, wall)
+        noise = np.random.default_rng([self.noise, index, phase]).normal(0, 20, image.shape)
+        return np.clip(image + noise, 0, 1000).astype("<i2")
+
+    def outline(self, index: int, phase: int, margin: float = 0) -> list[tuple[float, float]]:
+        """In a contour file's coordinates."""
+        angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+        points = self.centre + (self.radius(index, phase) + margin) * np.stack([np.cos(angles), np.sin(angles)], 1)
+        return [tuple(point) for point in (np.round(2 * (points + 1)) / 2).tolist()]
+
+    def number(self, index: int, phase: int) -> int:
+        return index * self.phases + phase + 1
+
+    def labelled(self) -> list[tuple[int, int]]:
+        """Slice and phase of the images with contours: end-diastole and end-systole."""
+        return [(index, phase) for index in range(self.slices) for phase in (0, self.phases // 2)]
+
+    def write_images(
+        self,
+        folder: Path,
+        series: int = 4,
+        *,
+        name: str = "IM-{series:04d}-{number:04d}.dcm",
+        without: Collection[int] = (),
+        renumber: bool = False,
+        **elements: Any,
+    ) -> None:
+        """Write the DICOM files; numbers left out leave a gap, unless the others are numbered anew."""
+        uid, number = generate_uid(), 0
+        for index, phase in itertools.product(range(self.slices), range(self.phases)):
+            if self.number(index, phase) in without:
+                continue
+            number = number + 1 if renumber else self.number(index, phase)
+            place = {
+                "SeriesInstanceUID": uid,
+                "SeriesNumber": series,
+                "CardiacNumberOfImages": self.phases,
+                "NominalInterval": 800,
+                "TriggerTime": 800 * phase / self.phases,
+                "SpacingBetweenSlices": 8,
+                "ImagePositionPatient": [0, 0, -8 * index],
+                "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
+                "PixelSpacing": [1.5, 1.5],
+                "PixelData": self.pixels(index, phase).tobytes(),
+            }
+            path = folder / name.format(series=series, number=number)
+            write_dicom(path, number, (self.size, self.size), **(place | elements))
+
+    def write_contours(self, folder: Path, kinds: Sequence[str] = ("i", "o")) -> None:
+        """Write the contour files of a patient; epicardium at end-diastole only."""
+        for index, phase in self.labelled():
+            for kind in kinds if phase == 0 else kinds[:1]:
+                stem = f"IM-0001-{self.number(index, phase):04d}-{kind}contour-manual.txt"
+                write_contour(folder / stem, self.outline(index, phase, 4 if kind == "o" else 0))
+
+
+@pytest.fixture
+def cine() -> type[Cine]:
+    return Cine
+
+
 @pytest.fixture
 def dicom() -> Callable[..., Path]:
     return write_dicom
@@ -85,13 +166,13 @@ def image() -> Callable[..., Path]:
 def linked(tmp_path: Path) -> Path:
     """Two patients, images 1 to 21, contours at 8 and 21; the contour folder of one is zero-padded."""
     root = tmp_path / "linked"
-    for patient_id, case_id in (("SCD1", "SC-HF-I-01"), ("SCD2", "PH-2")):
+    for patient_id, case_id in (("SCD1", "SC-HF-I-01"), ("SCD2", "PH-N-2")):
         for number in (1, 8, 21):
             write_dicom(root / f"dicoms/{patient_id}/{number}.dcm", number)
         for number in (8, 21):
             write_contour(contour_path(root, case_id, number))
         write_contour(contour_path(root, case_id, 8, kind="o"))
-    (root / "link.csv").write_text("patient_id,original_id\nSCD1,SC-HF-I-1\nSCD2,PH-2\n")
+    (root / "link.csv").write_text("patient_id,original_id\nSCD1,SC-HF-I-1\nSCD2,PH-N-2\n")
     return root
 
 

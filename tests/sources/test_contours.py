@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from lvseg.errors import ContourError, SourceError
-from lvseg.sources.contours import contour_number, read_contour
+from lvseg.sources.contours import find_contours, read_contour
+from lvseg.sources.listing import Collector
+from lvseg.store import location
 
 
 def test_points(tmp_path):
@@ -47,7 +47,24 @@ def test_missing_file(tmp_path):
         read_contour(tmp_path / "contour.txt")
 
 
-def test_number_in_the_name():
-    assert contour_number(Path("IM-0001-0048-icontour-manual.txt")) == 48
-    with pytest.raises(SourceError, match="expected a name like"):
-        contour_number(Path("IM-0001-0048-icontour-auto.txt"))
+def test_files_of_a_patient(tmp_path, contour):
+    folder = tmp_path / "SC-N-2"
+    for kind in ("i", "o", "p1", "p2"):
+        contour(folder / f"contours-manual/IRCCI-expert/IM-0001-0048-{kind}contour-manual.txt")
+    contour(folder / "contours-manual/other/IM-0001-0048-icontour-manual.txt")
+    contour(folder / "contours-manual/other/IM-0001-0050-ocontour-manual.txt")
+    (folder / "notes.txt").write_text("hello")
+    (folder / ".DS_Store").write_bytes(b"clutter")
+    found = Collector(location(tmp_path))
+    contours = find_contours(location(folder), found, "SC-N-2")
+    assert sorted(contours) == [48, 50]
+    assert {kind: path.parent.name for kind, path in contours[48].by_kind.items()} == dict.fromkeys(
+        ("i", "o", "p1", "p2"), "IRCCI-expert"
+    )
+    assert [path.name[13:15] for path in contours[48].papillaries] == ["p1", "p2"]
+    assert (contours[50].endocardium, contours[50].papillaries) == (None, ())
+    other = "SC-N-2/contours-manual/other/IM-0001-0048-icontour-manual.txt"
+    assert {skip.file: skip.reason for skip in found.skipped} == {
+        other: "same image number as SC-N-2/contours-manual/IRCCI-expert/IM-0001-0048-icontour-manual.txt",
+        "SC-N-2/notes.txt": "not a manual contour, expected a name like IM-0001-0048-icontour-manual.txt",
+    }
