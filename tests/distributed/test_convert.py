@@ -79,10 +79,9 @@ def test_bad_files_are_skipped_and_listed(cluster: None, phantom: Path, tmp_path
     contours[-2].write_text("1.0 1.0\n")
     manifest = convert(source, tmp_path / "records", ConvertConfig(val_fraction=0.34))
     assert sum(part.images for part in manifest.splits.values()) == len(contours) - 4
-    assert len(manifest.skipped) == 4
     reasons = {skip.file: skip.reason for skip in manifest.skipped}
     assert all(str(tmp_path) not in text for pair in reasons.items() for text in pair)
-    assert {contour.relative_to(source).as_posix() for contour in contours[-2:]} <= set(reasons)
+    assert {path.relative_to(source).as_posix() for path in (*dicoms[:2], *contours[-2:])} <= set(reasons)
 
 
 def test_folder_that_holds_something_else_is_left_alone(cluster: None, phantom: Path, tmp_path: Path) -> None:
@@ -100,7 +99,10 @@ def test_overwrite_leaves_no_old_file(cluster: None, phantom: Path, tmp_path: Pa
         convert(phantom, tmp_path, ConvertConfig())
     manifest = convert(phantom, tmp_path, ConvertConfig(format="tfrecord"), overwrite=True)
     files = {file.file for part in manifest.splits.values() for file in part.files}
-    assert {path.name for path in tmp_path.iterdir()} == files | {"manifest.json"}
+    others = {"manifest.json", "split.csv", "schema.json", "quality.json", "quality.html"}
+    assert {path.name for path in tmp_path.iterdir()} == files | others
+    convert(phantom, tmp_path, ConvertConfig(), overwrite=True)
+    assert not (tmp_path / "schema.json").exists()
 
 
 def test_nothing_usable_for_validation_is_an_error(cluster: None, phantom: Path, tmp_path: Path) -> None:
