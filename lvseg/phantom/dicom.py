@@ -12,6 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from scipy.spatial.transform import Rotation
 
 from lvseg.phantom.anatomy import Anatomy
+from lvseg.phantom.encodings import CUT_AT, encode_pixels
 from lvseg.phantom.plan import PlannedImage, SeriesKind, Study
 
 __all__ = ["SERIES_STEP", "StudyWriter", "file_bytes"]
@@ -49,7 +50,10 @@ class StudyWriter:
 
     def encode(self, image: PlannedImage, pixels: NDArray[np.int16]) -> bytes:
         """The file's bytes."""
-        return file_bytes(self.dataset(image, pixels))
+        dataset = self.dataset(image, pixels)
+        encode_pixels(dataset, image.encoding)
+        data = file_bytes(dataset)
+        return data[: int(CUT_AT * len(data))] if image.encoding == "truncated" else data
 
     def dataset(self, image: PlannedImage, pixels: NDArray[np.int16]) -> Dataset:
         """The image with its header."""

@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 from lvseg.phantom.anatomy import Group
 from lvseg.phantom.dicom import StudyWriter
 from lvseg.phantom.painter import Painter
-from lvseg.phantom.plan import Identity, PatientPlan, PlannedContour, PlannedImage, SeriesKind, Study
-from lvseg.sources.cases import OFFICIAL_PARTS, pathology_group
+from lvseg.phantom.plan import Identity, PatientPlan, PlannedContour, PlannedImage, SeriesKind, Stray, Study
+from lvseg.sources.cases import OFFICIAL_PARTS, pathology_group, slice_name
 
 __all__ = ["Layout", "official_case", "phantom_identity", "write_dicom"]
 
@@ -42,6 +42,19 @@ class Layout(ABC):
     @abstractmethod
     def write(self, out: Path, plan: PatientPlan) -> int:
         """Write one patient; returns the number of image files."""
+
+    def slice_name(self, study: Study, file: PlannedImage | PlannedContour) -> str:
+        """Name of the slice that an image becomes."""
+        return slice_name(study.identity.case_id, file.number)
+
+    def stray_file(self, plan: PatientPlan, stray: Stray) -> PurePosixPath:
+        """Where a stray file lies."""
+        folders = {
+            "root": PurePosixPath(),
+            "images": self.image_file(plan.study, plan.images[0]).parent,
+            "contours": self.label_file(plan.study, plan.contours[0]).parent,
+        }
+        return folders[stray.place] / stray.name
 
     def tables(self, studies: Sequence[Study]) -> dict[str, str]:
         """Text files of the whole tree, by path."""

@@ -1,8 +1,8 @@
 """Image–mask pairs: ``images/NAME.png`` and ``masks/NAME.png``, or TIFF, NumPy, NIfTI.
 
 Pictures and NumPy files hold one image each, only those with a contour; masks are 0 and 255. NIfTI files hold the
-whole stack at end-diastole and at end-systole, ``images/PH-N-1_01.nii.gz`` being the first phase; masks are 0,
-1 (cavity) and 2 (myocardium), in planes without a cavity 0.
+whole cine, ``images/PH-N-1.nii.gz``, or with labelled images only, ``PH-N-1_ED.nii.gz`` and ``PH-N-1_ES.nii.gz``;
+masks are 0, 1 (cavity) and 2 (myocardium) in all planes at end-diastole and end-systole.
 """
 
 from __future__ import annotations
@@ -56,10 +56,11 @@ class PairsLayout(Layout):
 
     Args:
         pair_format: kind of file.
+        labelled_only: of volumes, only end-diastole and end-systole.
     """
 
-    def __init__(self, pair_format: PairFormat = "png") -> None:
-        self._format: PairFormat = pair_format
+    def __init__(self, pair_format: PairFormat, *, labelled_only: bool) -> None:
+        self._format, self._labelled_only = pair_format, labelled_only
 
     def identity(self, number: int) -> Identity:
         """The phantom's own names."""
@@ -73,11 +74,22 @@ class PairsLayout(Layout):
         """Where the mask is."""
         return PurePosixPath("masks", self._name(study, contour))
 
+    def slice_name(self, study: Study, file: PlannedImage | PlannedContour) -> str:
+        """Of a volume, the plane's name."""
+        if self._format != "nifti":
+            return super().slice_name(study, file)
+        phase = "" if self._labelled_only else f"-p{file.phase:02d}"
+        return f"{self._volume(study, file.phase)}-s{file.slice_index:02d}{phase}"
+
     def _name(self, study: Study, file: PlannedImage | PlannedContour) -> str:
-        case_id = study.identity.case_id
         if self._format == "nifti":
-            return f"{case_id}_{file.phase + 1:02d}.nii.gz"
-        return f"{slice_name(case_id, file.number)}.{self._format}"
+            return f"{self._volume(study, file.phase)}.nii.gz"
+        return f"{slice_name(study.identity.case_id, file.number)}.{self._format}"
+
+    def _volume(self, study: Study, phase: int) -> str:
+        if not self._labelled_only:
+            return study.identity.case_id
+        return f"{study.identity.case_id}_{'ED' if phase == study.truth.ed_phase else 'ES'}"
 
     def write(self, out: Path, plan: PatientPlan) -> int:
         """Write one patient; returns the number of image files."""
@@ -98,29 +110,41 @@ class PairsLayout(Layout):
         return len(images)
 
     def _write_volumes(self, out: Path, plan: PatientPlan) -> int:
-        import nibabel
-
-        study, painter = plan.study, Painter()
-        affine = _affine(study)
-        phases = sorted({study.truth.ed_phase, study.truth.es_phase})
-        for phase in phases:
-            images = [
-                PlannedImage(shows=study, slice_index=s, phase=phase, number=study.image_number(s, phase))
-                for s in range(study.slices)
-            ]
-            stack = np.stack([painter.paint(image).T for image in images], axis=-1)
-            labels = np.stack([_labels(study, s, phase).T for s in range(study.slices)], axis=-1)
-            for folder, volume in (("images", stack), ("masks", labels)):
-                path = out / folder / self._name(study, images[0])
-                nibabel.Nifti1Image(volume, affine).to_filename(path)  # type: ignore[no-untyped-call]
-        return len(phases)
+        study = plan.study
+        drawn = sorted({study.truth.ed_phase, study.truth.es_phase})
+        volumes = [[phase] for phase in drawn] if self._labelled_only else [list(range(study.phases))]
+        for phases in volumes:
+            name = f"{self._volume(study, phases[0])}.nii.gz"
+            labels = [[_labels(study, s, p if p in drawn else None) for p in phases] for s in range(study.slices)]
+            _write_nifti(out / "images" / name, np.array(_cine(study, phases)), study)
+            _write_nifti(out / "masks" / name, np.array(labels), study)
+        return len(volumes)
 
 
-def _labels(study: Study, slice_index: int, phase: int) -> NDArray[np.uint8]:
+def _cine(study: Study, phases: list[int]) -> list[list[NDArray[np.int16]]]:
+    painter = Painter()
+    return [
+        [painter.paint(PlannedImage(shows=study, slice_index=s, phase=p, number=1)) for p in phases]
+        for s in range(study.slices)
+    ]
+
+
+def _write_nifti(path: Path, planes: NDArray[Any], study: Study) -> None:
+    """Write (slices, phases, rows, columns) as NIfTI's (columns, rows, slices[, phases])."""
+    import nibabel
+
+    volume = planes.transpose(3, 2, 0, 1)
+    image = nibabel.Nifti1Image(volume[..., 0] if volume.shape[3] == 1 else volume, _affine(study))  # type: ignore[no-untyped-call]
+    image.to_filename(path)
+
+
+def _labels(study: Study, slice_index: int, phase: int | None) -> NDArray[np.uint8]:
     """(rows, columns): both classes, also at end-systole, where the contour files have no epicardium."""
-    state = section(study.anatomy, slice_index, phase / study.phases)
     shape = (study.size, study.size)
     labels = np.zeros(shape, np.uint8)
+    if phase is None:
+        return labels
+    state = section(study.anatomy, slice_index, phase / study.phases)
     if state.endocardium_mm is None:
         return labels
     for radius, value in ((state.epicardium_mm, MYOCARDIUM), (state.endocardium_mm, CAVITY)):

@@ -132,6 +132,8 @@ class PatientPlan:
     images: list[PlannedImage]
     contours: list[PlannedContour]
     strays: list[Stray] = field(default_factory=list)
+    touched: set[tuple[int, int]] = field(default_factory=set)
+    """(slice, phase) of what a trap has changed: the next one takes another."""
 
     def series(self, kind: SeriesKind) -> list[PlannedImage]:
         """The images of one series."""

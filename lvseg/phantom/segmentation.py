@@ -50,6 +50,10 @@ class SegmentationLayout(Layout):
         """One file for each phase of a patient."""
         return _label_file(study, contour.phase)
 
+    def slice_name(self, study: Study, file: PlannedImage | PlannedContour) -> str:
+        """With the series' number, as the headers have it."""
+        return f"{study.identity.case_id}-IM-{study.identity.series_number:04d}-{file.number:04d}"
+
     def write(self, out: Path, plan: PatientPlan) -> int:
         """Write one patient; returns the number of image files, the SEG not counted."""
         write_dicom(out, plan, self)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from lvseg.errors import ConfigError, SourceError
 from lvseg.phantom.anatomy import draw_anatomy
 from lvseg.phantom.identifiers import Person
 from lvseg.phantom.layout import Layout
 from lvseg.phantom.pairs import PairFormat, PairsLayout
-from lvseg.phantom.plan import PatientPlan, Study, contour_points, plan_patient
+from lvseg.phantom.plan import Study, contour_points, plan_patient
+from lvseg.phantom.planting import Roster
+from lvseg.phantom.traps import plant, trap_names
 from lvseg.phantom.trees import CapTree, ChallengeTree, LinkedTree
 from lvseg.phantom.truth import find_truth
-from lvseg.sources.cases import slice_name
+from lvseg.phantom.truth_file import TRUTH_SCHEMA, patient_entry, trap_entry
 
 __all__ = ["AREA_TOLERANCE", "EF_TOLERANCE", "PhantomLayout", "PhantomSummary", "contour_points", "write_phantom"]
 
@@ -30,17 +32,7 @@ mean 0.2 %, worst 1.9 % (an apical cavity of 36 pixels); at 128 x 128 the worst 
 EF_TOLERANCE = 0.005
 """Largest difference of the ejection fraction (0 to 1) from contours and the true one at 256 x 256; measured: 0.001."""
 
-TRUTH_SCHEMA = 2
-
 PhantomLayout: TypeAlias = Literal["challenge", "cap", "linked", "pairs", "segmentation"]
-
-_LAYOUTS: dict[str, Callable[[PairFormat], Layout]] = {
-    "challenge": lambda _: ChallengeTree(),
-    "cap": lambda _: CapTree(),
-    "linked": lambda _: LinkedTree(),
-    "pairs": PairsLayout,
-    "segmentation": lambda _: _segmentation_layout(),
-}
 
 _LIMITS = {"patients": (1, 9999), "seed": (0, 2**31 - 1), "size": (64, 1024), "slices": (1, 40), "phases": (2, 100)}
 
@@ -70,6 +62,7 @@ def write_phantom(
     slices: int = 8,
     phases: int = 20,
     labelled_only: bool = False,
+    traps: Sequence[str] = (),
     layout: PhantomLayout = "linked",
     pair_format: PairFormat = "png",
     identifiers: bool = False,
@@ -89,31 +82,41 @@ def write_phantom(
         slices: short-axis slices, from base to apex.
         phases: images a slice over the cardiac cycle.
         labelled_only: write only the images with an endocardium contour, with the same pixels.
+        traps: names of what shall be wrong, ``all`` for everything that the layout can hold; ``truth.json`` says
+            where each was planted. To keep them apart, take as many patients as traps.
         layout: where the files lie and what they are called.
         pair_format: kind of file in the layout ``pairs``.
         identifiers: write made-up personal data into every header; ``planted_identifiers`` lists it.
 
     Raises:
-        ConfigError: a number out of its range.
+        ConfigError: a number out of its range, a layout or trap that is not known, no room for a trap.
         SourceError: ``out`` is a file, holds files, or cannot be written.
     """
     given = {"patients": patients, "seed": seed, "size": size, "slices": slices, "phases": phases}
     _check_limits(given)
-    tree = _LAYOUTS[layout](pair_format)
+    tree = _make_layout(layout, pair_format, labelled_only)
+    names = trap_names(traps, "nifti" if layout == "pairs" and pair_format == "nifti" else layout)
     if patients > tree.max_patients:
         raise ConfigError(f"patients must be from 1 to {tree.max_patients} in the layout {layout}, got {patients}")
     _make_folder(out)
     studies = [_draw_study(number, given, tree, identifiers) for number in range(1, patients + 1)]
     try:
-        return _write_studies(out, studies, tree, {"layout": layout, "settings": given}, labelled_only)
+        return _write_studies(out, studies, tree, {"layout": layout, "settings": given}, names, labelled_only)
     except OSError as error:
         raise SourceError(f"{error.filename or out}: cannot be written: {error.strerror}") from error
 
 
-def _segmentation_layout() -> Layout:
-    from lvseg.phantom.segmentation import SegmentationLayout  # highdicom takes a second to import
+def _make_layout(layout: str, pair_format: PairFormat, labelled_only: bool) -> Layout:
+    if layout == "segmentation":
+        from lvseg.phantom.segmentation import SegmentationLayout  # highdicom takes a second to import
 
-    return SegmentationLayout()
+        return SegmentationLayout()
+    if layout == "pairs":
+        return PairsLayout(pair_format, labelled_only=labelled_only)
+    trees: dict[str, type[Layout]] = {"challenge": ChallengeTree, "cap": CapTree, "linked": LinkedTree}
+    if layout not in trees:
+        raise ConfigError(f"layout must be one of {', '.join(get_args(PhantomLayout))}, got {layout!r}")
+    return trees[layout]()
 
 
 def _check_limits(given: dict[str, int]) -> None:
@@ -149,51 +152,23 @@ def _draw_study(number: int, given: dict[str, int], tree: Layout, identifiers: b
 
 
 def _write_studies(
-    out: Path, studies: list[Study], tree: Layout, about: dict[str, Any], labelled_only: bool
+    out: Path, studies: list[Study], tree: Layout, about: dict[str, Any], traps: tuple[str, ...], labelled_only: bool
 ) -> PhantomSummary:
+    roster = Roster(studies, lambda study: plan_patient(study, labelled_only=labelled_only, others=tree.others))
+    planted = plant(traps, roster)
     for name, text in tree.tables(studies).items():
         (out / name).write_text(text, encoding="utf-8")
-    images, truths = 0, []
-    for study in studies:
-        plan = plan_patient(study, labelled_only=labelled_only, others=tree.others)
-        images += tree.write(out, plan)
-        truths.append(_truth_of(plan))
-    truth = {"schema": TRUTH_SCHEMA, "phantom": True, **about, "patients": truths}
+    summary = {"images": 0, "endocardium_contours": 0, "epicardium_contours": 0}
+    truths, trapped = [], []
+    for index in range(len(studies)):
+        plan = roster.pop(index)
+        summary["images"] += tree.write(out, plan)
+        summary["endocardium_contours"] += len(plan.contours_of("i"))
+        summary["epicardium_contours"] += len(plan.contours_of("o"))
+        for stray in plan.strays:
+            (out / tree.stray_file(plan, stray)).write_bytes(stray.content)
+        truths.append(patient_entry(plan, tree))
+        trapped += [trap_entry(each, plan, tree) for each in planted if each.plan is plan]
+    truth = {"schema": TRUTH_SCHEMA, "phantom": True, **about, "traps": trapped, "patients": truths}
     (out / "truth.json").write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
-    labelled = [image for patient in truths for image in patient["images"]]
-    return PhantomSummary(
-        out=out,
-        patients=len(studies),
-        images=images,
-        endocardium_contours=len(labelled),
-        epicardium_contours=sum(image["epicardium_area_mm2"] is not None for image in labelled),
-    )
-
-
-def _truth_of(plan: PatientPlan) -> dict[str, Any]:
-    """The patient's entry of ``truth.json``."""
-    study = plan.study
-    return {
-        "patient_id": study.identity.patient_id,
-        "original_id": study.identity.case_id,
-        "group": study.identity.group,
-        "series_number": study.identity.series_number,
-        "pixel_spacing_mm": round(study.pixel_spacing_mm, 6),
-        "spacing_between_slices_mm": study.anatomy.slice_spacing_mm,
-        **study.truth.summary(),
-        "images": [_truth_of_image(plan, s, p) for s, p in study.truth.labelled()],
-    }
-
-
-def _truth_of_image(plan: PatientPlan, slice_index: int, phase: int) -> dict[str, Any]:
-    study = plan.study
-    at_ed = phase == study.truth.ed_phase
-    number = plan.image_number(slice_index, phase)
-    return {
-        "name": slice_name(study.identity.case_id, number),
-        "image_number": number,
-        "slice_index": slice_index,
-        "phase_index": phase,
-        "endocardium_area_mm2": round(float(study.truth.endocardium_mm2[slice_index, phase]), 4),
-        "epicardium_area_mm2": round(float(study.truth.epicardium_mm2[slice_index, phase]), 4) if at_ed else None,
-    }
+    return PhantomSummary(out=out, patients=len(studies), **summary)
