@@ -11,7 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lvseg.slices import CAVITY, MYOCARDIUM
+
 __all__ = ["DiceSummary", "dice", "dice_from_counts", "pooled_dice", "summarise"]
+
+CLASSES = (0, CAVITY, MYOCARDIUM)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,22 +38,27 @@ class DiceSummary:
     """(case id, mean Dice) of the lowest case; None where no case is defined."""
 
 
-def dice(a: ArrayLike, b: ArrayLike) -> float:
-    """Dice of two masks: 2·|A∩B| / (|A| + |B|), a pixel being in where it is not 0.
+def dice(a: ArrayLike, b: ArrayLike, structure: int = CAVITY) -> float:
+    """Dice of one class of two masks: 2·|A∩B| / (|A| + |B|).
 
     Args:
-        a: mask of any shape; bool or numbers.
+        a: mask of any shape: 0, ``CAVITY``, ``MYOCARDIUM``, or bool.
         b: mask of the same shape.
+        structure: the class; of the myocardium ``MYOCARDIUM``.
 
     Returns:
-        0 … 1; NaN where both masks are empty.
+        0 … 1; NaN where both masks have none of it.
 
     Raises:
-        ValueError: the shapes differ.
+        ValueError: the shapes differ, or a mask has values that are no class (0 and 255, say).
     """
-    first, second = np.asarray(a) != 0, np.asarray(b) != 0
+    first, second = np.asarray(a), np.asarray(b)
     if first.shape != second.shape:
         raise ValueError(f"masks must have the same shape, got {first.shape} and {second.shape}")
+    for mask in (first, second):
+        if not np.isin(mask, CLASSES).all():
+            raise ValueError(f"masks must have the values {CLASSES}, got {np.unique(mask).tolist()}")
+    first, second = first == structure, second == structure
     return float(dice_from_counts(np.sum(first & second), np.sum(first), np.sum(second)))
 
 

@@ -44,17 +44,18 @@ def preprocess(
         The new slice, image float32 if resampled or normalised; the same object where there is nothing to do.
 
     Raises:
-        SourceError: spacing or heart are needed and not known; names the slice.
+        SourceError: spacing or heart are needed and not known, or a contour is; names the slice.
+        ValueError: the slice is preprocessed already.
     """
     if item.grid is not None:
         raise ValueError(f"{item.name} is preprocessed already")
     shape = (item.image.shape[0], item.image.shape[1])
     try:
         layout = find_layout(shape, item.place.pixel_spacing, config, heart_xy_px)
+        if not layout.is_source:
+            item = _lay_out(item, layout, labels or "centre", structures)
     except SourceError as error:
         raise SourceError(f"{item.name}: {error}") from None
-    if not layout.is_source:
-        item = _lay_out(item, layout, labels or "centre", structures)
     return item if config.normalise == "none" else replace(item, image=normalise(item.image, config.normalise))
 
 

@@ -4,13 +4,28 @@ import numpy as np
 import pytest
 
 from lvseg.evaluation import dice, dice_from_counts, pooled_dice, summarise
+from lvseg.slices import MYOCARDIUM
 
 
 def test_dice_of_overlapping_squares_is_as_on_paper() -> None:
     a, b = np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8)
-    a[0:4, 0:4] = 255
+    a[0:4, 0:4] = 1
     b[2:4, 0:6] = 1
     assert dice(a, b) == pytest.approx(2 * 8 / (16 + 12))
+
+
+def test_dice_is_of_one_class() -> None:
+    a, b = np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8)
+    a[0:4, 0:4], a[0:2, 0:4] = 2, 1
+    b[0:4, 0:4], b[0:1, 0:4] = 2, 1
+    assert dice(a, b) == pytest.approx(2 * 4 / (8 + 4))
+    assert dice(a, b, MYOCARDIUM) == pytest.approx(2 * 8 / (8 + 12))
+    assert math.isnan(dice(a * 0 + 2, b * 0 + 2))
+
+
+def test_dice_refuses_values_that_are_no_class() -> None:
+    with pytest.raises(ValueError, match=r"values \(0, 1, 2\), got \[0, 255\]"):
+        dice(np.array([0, 1]), np.array([0, 255]))
 
 
 def test_dice_of_equal_apart_and_one_empty_mask() -> None:
