@@ -34,12 +34,13 @@ from lvseg.distributed.finish import (
     sum_up,
     write_schema,
 )
-from lvseg.distributed.pending import FACTS_SCHEMA, find_problems, quarantine, write_report
+from lvseg.distributed.pending import write_report
 from lvseg.distributed.plan import Plan, digest, make_plan
 from lvseg.distributed.session import ray_session
 from lvseg.distributed.shards import Job, Leave, Shard, do_shard, plan_shards
 from lvseg.errors import RecordsError, SourceError
 from lvseg.findings import Finding
+from lvseg.quality import FACTS_SCHEMA, find_problems, merge_findings, quarantine
 from lvseg.records import MANIFEST_NAME, SCHEMA_VERSION, SPLIT_TABLE_NAME, Manifest
 from lvseg.sources import open_source
 from lvseg.split import assign_parts, read_split_file
@@ -175,16 +176,17 @@ def _run(job: Job, tasks: Sequence[tuple[Shard, Leave | None]], progress: Progre
 
 def _control(job: Job, plan: Plan, shards: Sequence[Shard]) -> tuple[list[Finding], list[tuple[Shard, Leave]]]:
     """What quality control finds, and the record files that are not as it wants them."""
-    read = [(note.left, facts) for _, note, facts in notes(job, shards, FACTS_SCHEMA)]
-    findings = [*plan.findings, *find_problems(pa.concat_tables(facts for _, facts in read), job.config.structures)]
+    read = [(note, facts) for _, note, facts in notes(job, shards, FACTS_SCHEMA)]
+    problems = find_problems(pa.concat_tables(facts for _, facts in read), job.config.structures)
+    findings = merge_findings(plan.findings, (each for note, _ in read for each in note.unusable), problems)
     bad = quarantine(findings, job.config.structures)
     slices, epicardia = (pa.array(sorted(names), pa.string()) for names in (bad.slices, bad.epicardia - bad.slices))
     tasks = []
-    for shard, (left, facts) in zip(shards, read, strict=True):
+    for shard, (note, facts) in zip(shards, read, strict=True):
         names = facts["name"]
         found = [names.filter(pc.is_in(names, wrong)).to_pylist() for wrong in (slices, epicardia)]
         leave = Leave(slices=tuple(sorted(found[0])), epicardia=tuple(sorted(found[1])))
-        if leave != left:
+        if leave != note.left:
             tasks.append((shard, leave))
     return findings, tasks
 

@@ -70,7 +70,7 @@ def sum_up(job: Job, shards: Sequence[Shard], plan: Plan, parts: Sequence[str], 
     with open_whole(records / SPLIT_TABLE_NAME) as file:
         file.write(b"name,case_id,part\n")
         for shard, note, table in notes(job, shards, SUMMARY):
-            totals.skipped += [Skip(*skip) for skip in note.skipped]
+            totals.skipped += [Skip(finding.file, finding.reason) for finding in note.unusable]
             table = kept(table, note.left)
             _add(totals, shard, note, table)
             content.update(b"".join(table["record_content"].to_pylist()))

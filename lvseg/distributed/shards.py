@@ -8,10 +8,10 @@ plan names its hash.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
 
@@ -20,11 +20,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from lvseg.config import ConvertConfig
-from lvseg.distributed.pending import FACTS_SCHEMA, preprocess, slice_facts
 from lvseg.distributed.plan import read_items, relative_reason
 from lvseg.errors import SourceError
+from lvseg.findings import Finding
+from lvseg.preprocess import preprocess
+from lvseg.quality import FACTS_SCHEMA, load_finding, slice_facts
 from lvseg.records import slice_to_row
 from lvseg.records.files import SUFFIXES, encode_rows
 from lvseg.sources import Item, load
@@ -97,8 +100,11 @@ class Note:
     """Rows in it; there is no file without rows."""
     left: Leave = field(default_factory=Leave)
     """What was left out of it."""
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-    """(file, reason) of every image that could not be used."""
+    unusable: list[Finding] = field(default_factory=list)
+    """Images that could not be used."""
+
+
+NOTES = TypeAdapter(Note)
 
 
 def plan_shards(codes: NDArray[np.integer], parts: Sequence[str], config: ConvertConfig) -> list[Shard]:
@@ -156,7 +162,8 @@ def _rows(job: Job, shard: Shard, note: Note, facts: list[dict[str, Any]]) -> It
         try:
             row, row_facts = _row(job, shard.part, item)
         except SourceError as error:
-            note.skipped.append((item.label, relative_reason(error, job.source)))
+            finding = load_finding(item, error)
+            note.unusable.append(dataclasses.replace(finding, reason=relative_reason(error, job.source)))
             continue
         except Exception as error:
             error.add_note(f"while converting {item.name}")
@@ -206,16 +213,14 @@ def _note_path(job: Job, shard: Shard) -> UPath:
 
 
 def _write_note(job: Job, shard: Shard, note: Note, facts: list[dict[str, Any]]) -> None:
-    schema = pa.schema([*FACTS_SCHEMA, *RECORD_FACTS], metadata={NOTE_KEY: json.dumps(asdict(note)).encode()})
+    schema = pa.schema([*FACTS_SCHEMA, *RECORD_FACTS], metadata={NOTE_KEY: NOTES.dump_json(note)})
     file = BytesIO()
     pq.write_table(pa.Table.from_pylist(facts, schema=schema), file, compression="zstd")
     write_bytes(_note_path(job, shard), file.getvalue())
 
 
 def _note_of(schema: pa.Schema) -> Note:
-    content = json.loads(schema.metadata[NOTE_KEY])
-    left = Leave(**{name: tuple(values) for name, values in content.pop("left").items()})
-    return Note(**{**content, "skipped": [tuple(skip) for skip in content["skipped"]]}, left=left)
+    return NOTES.validate_json(schema.metadata[NOTE_KEY])
 
 
 def read_note(job: Job, shard: Shard) -> Note | None:
