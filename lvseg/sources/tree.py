@@ -20,7 +20,7 @@ CONTOUR_FOLDER = "contours-manual"
 CINE_FOLDERS = ("cinesax", "cinelax")
 """How the names of the Cardiac Atlas Project's series folders start."""
 PATIENT_TABLE = "scd_patientdata.csv"
-LEVELS = 6
+LEVELS = 7
 """Levels of folders from the source folder to a patient's own."""
 
 Kind = Literal["images", "contours"]
