@@ -8,7 +8,6 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from skimage.draw import polygon
 
 from lvseg.config import RasterConvention, Structures
 from lvseg.errors import ContourError
@@ -114,10 +113,23 @@ def _fill(contour_xy_px: NDArray[np.float64], shape: tuple[int, int], labels: Ra
 
 
 def _fill_centre(contour_xy_px: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Even-odd rule along every row: a centre is inside when an odd number of edges lies to its left."""
     # Moving the polygon a hair to the left and up is moving every centre a hair to the right and down.
-    columns, rows = (contour_xy_px - 1.0 - TIE_BREAK_PX).T
+    x, y = (contour_xy_px - 1.0 - TIE_BREAK_PX).T
+    next_x, next_y = np.roll(x, -1), np.roll(y, -1)
+    first = np.clip(np.ceil(np.minimum(y, next_y)), 0, shape[0]).astype(np.int64)
+    last = np.clip(np.ceil(np.maximum(y, next_y)), 0, shape[0]).astype(np.int64)
+    count = last - first
+    edge = np.repeat(np.arange(len(x)), count)
+    row = first[edge] + np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count)
+    crossing = x[edge] + (row - y[edge]) * (next_x - x)[edge] / (next_y - y)[edge]
+    column = np.clip(np.ceil(crossing), 0, shape[1]).astype(np.int64)
     mask = np.zeros(shape, np.uint8)
-    mask[polygon(rows, columns, shape)] = 1  # type: ignore[no-untyped-call]
+    if len(row):
+        top, width = int(row.min()), shape[1] + 1
+        flips = np.bincount((row - top) * width + column, minlength=(int(row.max()) + 1 - top) * width)
+        filled = np.cumsum(flips.astype(np.uint8).reshape(-1, width), axis=1, dtype=np.uint8)
+        mask[top : top + len(filled)] = filled[:, :-1] & 1
     return mask
 
 

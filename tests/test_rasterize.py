@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from skimage.draw import polygon
 
 from lvseg.errors import ContourError
-from lvseg.rasterize import contour_area_px, label_mask, rasterize
+from lvseg.rasterize import TIE_BREAK_PX, contour_area_px, label_mask, rasterize
 from lvseg.slices import CAVITY, MYOCARDIUM, Contours
 
 SHAPE = (40, 50)
@@ -67,6 +68,18 @@ def test_area_has_no_bias_on_the_half_pixel_lattice():
     contours = [np.round(circle(*rng.uniform(18, 22, 2), rng.uniform(5, 15)) * 2) / 2 for _ in range(200)]
     errors = [rasterize(c, SHAPE, "centre").sum() / contour_area_px(c) - 1 for c in contours]
     assert abs(np.mean(errors)) < 0.003
+
+
+def test_it_agrees_with_scikit_image_whatever_the_polygon():
+    """Its point-in-polygon test, centre by centre, with the same hair's breadth of a shift."""
+    rng = np.random.Generator(np.random.PCG64(2))
+    for number in range(300):
+        points = rng.uniform(0.5, 40.5, (rng.integers(3, 30), 2))
+        contour = points if number % 3 == 0 else np.round(points * 2) / 2  # crosses itself, and centres lie on edges
+        expected = np.zeros(SHAPE, np.uint8)
+        columns, rows = (contour - 1 - TIE_BREAK_PX).T
+        expected[polygon(rows, columns, SHAPE)] = 1
+        np.testing.assert_array_equal(rasterize(contour, SHAPE, "centre"), expected)
 
 
 def test_the_whole_image():
