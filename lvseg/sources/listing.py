@@ -5,16 +5,18 @@ Paths are relative to the source folder, with forward slashes, so that a listing
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from lvseg.config import SourceLayout
 from lvseg.errors import SourceError
 from lvseg.findings import Decision, Finding, Skip
 from lvseg.sources.pseudonym import masked_path, public_path
-from lvseg.store import UPath
+from lvseg.store import UPath, is_local
 
 __all__ = [
     "Collector",
@@ -281,12 +283,21 @@ def walk(folder: UPath, levels: int) -> Iterator[tuple[UPath, list[str], list[st
     Yields:
         Folder, names of its folders, names of its files. Names taken out of the list of folders are not entered.
     """
+    tree = _walk_local(Path(folder.path), levels) if is_local(folder) else folder.fs.walk(folder.path, maxdepth=levels)
     top: str | None = None
-    for path, folders, files in folder.fs.walk(folder.path, maxdepth=levels):
+    for path, folders, files in tree:
         top = path if top is None else top
         folders[:] = sorted(name for name in folders if not _is_clutter(name))
         below = path.removeprefix(top).strip("/")
         yield folder / below if below else folder, folders, sorted(n for n in files if n and not _is_clutter(n))
+
+
+def _walk_local(folder: Path, levels: int) -> Iterator[tuple[str, list[str], list[str]]]:
+    """``os.walk`` into linked folders too, which people use for data; the levels end a circle of links."""
+    for path, folders, files in os.walk(folder, followlinks=True):
+        yield Path(path).as_posix(), folders, files
+        if len(Path(path).relative_to(folder).parts) + 1 >= levels:
+            folders.clear()
 
 
 def _is_clutter(name: str) -> bool:

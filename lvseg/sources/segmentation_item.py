@@ -57,7 +57,7 @@ def load_segmentation_item(folder: UPath, item: SegmentationItem, config: Conver
     label = _open_segmentation(folder / item.segmentation, item.label, _version(folder / item.segmentation, item.label))
     mask = label.mask(image.instance_key, (image.pixels.shape[0], image.pixels.shape[1]))
     if config.structures == "endo+myo":
-        check_myocardium(mask, item.label)
+        check_myocardium(mask, f"{item.label}: image {item.instance_number}")
     else:
         mask[mask == MYOCARDIUM] = 0
     return Slice(
