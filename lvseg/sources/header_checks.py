@@ -50,9 +50,8 @@ def check_headers(headers: Sequence[ImageHeader], series: Series, found: Collect
         yield finding("incomplete-cine", "note", first, f"series {series.label}: {lacking}")
     if repeats := _repeated(headers):
         other, image = repeats[0]
-        reason = (
-            f"{len(repeats)} files repeat the SOPInstanceUID of another, e.g. of {found.shown(other.path, case_id)}"
-        )
+        of = found.shown(other.path, case_id)
+        repeated = f"{len(repeats)} files repeat the SOPInstanceUID of another, e.g. of {of}"
         yield finding("duplicate-sop-instance-uid", "warning", image, repeated)
 
 

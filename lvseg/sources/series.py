@@ -212,8 +212,9 @@ def find_series(headers: Sequence[ImageHeader], found: Collector, case_id: str) 
     Returns:
         Series by label.
     """
-    groups = [part for group in _grouped(headers, _series_key) for part in _by_name(group)]
-    cines = [cine for group in groups for cine in _repeated_cines(_unique(group, found, case_id))]
+    groups = [_without_copies(group, found, case_id) for group in _grouped(headers, _series_key)]
+    parts = [_without_copies(part, found, case_id, by_number=True) for group in groups for part in _by_name(group)]
+    cines = [cine for part in parts for cine in _repeated_cines(part)]
     series = [Series(label, images) for label, images in zip(_labels(cines), cines, strict=True)]
     return sorted(series, key=lambda each: natural_key(each.label))
 
@@ -231,13 +232,16 @@ def _by_name(images: list[ImageHeader]) -> list[list[ImageHeader]]:
     return _grouped(images, lambda image: (image.path.parent.as_posix(), image.name_series))
 
 
-def _unique(images: list[ImageHeader], found: Collector, case_id: str) -> list[ImageHeader]:
-    """Images by number, the first by path of those that share one."""
-    taken: dict[int, ImageHeader] = {}
+def _without_copies(
+    images: list[ImageHeader], found: Collector, case_id: str, *, by_number: bool = False
+) -> list[ImageHeader]:
+    """Images by number; of those that share number (and SOPInstanceUID, unless by number alone) the first by name."""
+    taken: dict[Hashable, ImageHeader] = {}
     for image in sorted(images, key=lambda image: natural_key(f"{image.path.parent}/{image.path.stem}")):
-        if (other := taken.setdefault(image.number, image)) is not image:
+        key = (image.number, "" if by_number else image.instance_key or image.path)
+        if (other := taken.setdefault(key, image)) is not image:
             found.skip(image.path, f"same image number as {found.shown(other.path, case_id)}", case_id)
-    return [taken[number] for number in sorted(taken)]
+    return sorted(taken.values(), key=lambda image: image.number)
 
 
 def _repeated_cines(images: list[ImageHeader]) -> list[tuple[ImageHeader, ...]]:

@@ -44,7 +44,7 @@ def whole(**changes) -> list[ImageHeader]:
 
 
 def truth(image: ImageHeader) -> tuple[int, int]:
-    index, phase = image.instance_key.split()
+    index, phase = image.instance_key.split()[:2]
     return int(index), int(phase)
 
 
@@ -165,19 +165,25 @@ def test_series_in_one_folder():
     assert skipped == {}
 
 
-def test_series_without_uid():
-    first = whole(series_uid="")
-    second = [
-        dataclasses.replace(image, path=FOLDER / f"IM-0005-{image.number:04d}.dcm", name_series=5) for image in first
+def second_cine(images: list[ImageHeader]) -> list[ImageHeader]:
+    return [
+        dataclasses.replace(
+            image,
+            path=FOLDER / f"IM-0005-{image.number:04d}.dcm",
+            name_series=5,
+            instance_key=f"{image.instance_key} second",
+        )
+        for image in images
     ]
-    assert [each.label for each in found_series(first + second)[0]] == ["0004", "0005"]
+
+
+def test_series_without_uid():
+    images = whole(series_uid="")
+    assert [each.label for each in found_series(images + second_cine(images))[0]] == ["0004", "0005"]
 
 
 def test_second_cine_with_the_same_uid_and_numbers():
-    second = [
-        dataclasses.replace(image, path=FOLDER / f"IM-0005-{image.number:04d}.dcm", name_series=5) for image in whole()
-    ]
-    series, skipped = found_series(whole() + second)
+    series, skipped = found_series(whole() + second_cine(whole()))
     assert [each.label for each in series] == ["0004", "0005"]
     assert skipped == {}
     for each in series:
@@ -192,11 +198,19 @@ def test_second_cine_that_goes_on_counting():
         check(list(each.images))
 
 
-def test_the_same_number_twice():
-    copy = dataclasses.replace(whole()[7], path=FOLDER / "IM-0004-0008-copy.dcm")
+@pytest.mark.parametrize("name", ["IM-0004-0008-copy.dcm", "copy.dcm"])
+def test_copy_of_a_file(name):
+    copy = dataclasses.replace(whole()[7], path=FOLDER / name, name_series=None)
     series, skipped = found_series([*whole(), copy])
+    assert [(each.label, len(each.images)) for each in series] == [("0004", 50)]
+    assert list(skipped.values()) == ["same image number as IM-0004-0008.dcm"]
+
+
+def test_the_same_number_twice():
+    other = dataclasses.replace(whole()[7], path=FOLDER / "IM-0004-0108.dcm", instance_key="another")
+    series, skipped = found_series([*whole(), other])
     assert [len(each.images) for each in series] == [50]
-    assert skipped == {"IM-0004-0008-copy.dcm": "same image number as IM-0004-0008.dcm"}
+    assert skipped == {"IM-0004-0108.dcm": "same image number as IM-0004-0008.dcm"}
 
 
 def test_series_folders_name_no_series():
