@@ -2,14 +2,21 @@
 
 from lvseg.quality.checks import CHECKS, Quarantine, find_problems, load_finding, merge_findings, quarantine
 from lvseg.quality.facts import FACTS_SCHEMA, slice_facts
+from lvseg.quality.page import write_report
+from lvseg.quality.pictures import join, panel, shown_names, to_be_shown
 
 __all__ = [
     "CHECKS",
     "FACTS_SCHEMA",
     "Quarantine",
     "find_problems",
+    "join",
     "load_finding",
     "merge_findings",
+    "panel",
     "quarantine",
+    "shown_names",
     "slice_facts",
+    "to_be_shown",
+    "write_report",
 ]

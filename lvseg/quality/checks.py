@@ -9,10 +9,10 @@ import pyarrow as pa
 
 from lvseg.config import Structures
 from lvseg.errors import ContourError, SourceError
-from lvseg.findings import Finding
+from lvseg.findings import Finding, Severity
 from lvseg.quality import copies, slice_checks, stack_checks
 from lvseg.quality.table import Facts
-from lvseg.sources.listing import Item, natural_key
+from lvseg.sources.listing import DicomItem, Item, natural_key
 from lvseg.sources.pseudonym import public_path
 
 __all__ = ["CHECKS", "Quarantine", "find_problems", "load_finding", "merge_findings", "quarantine"]
@@ -37,6 +37,7 @@ CHECKS = {
     "self-intersecting-contour": "the contour crosses itself",
     "empty-mask": "the mask has no cavity",
     "incomplete-cine": "images of the cine are missing",
+    "no-epicardium": "the slice has no epicardium, which the myocardium needs",
 }
 """Every check and what it finds."""
 
@@ -108,11 +109,20 @@ def _order(finding: Finding) -> tuple[int, str, list[str | int], list[str | int]
 
 
 def load_finding(item: Item, error: SourceError) -> Finding:
-    """What it means that a listed item could not be loaded; the message is the error's, which names the file."""
-    off_image = isinstance(error, ContourError) and "outside the image" in str(error)
+    """What it means that a listed item could not be loaded; the message is the error's, which names the file.
+
+    Errors have no kinds finer than their classes, so their words tell a contour off its image, and a slice that
+    was never given the epicardium that ``endo+myo`` needs: in Sunnybrook half of them, so that is only a note.
+    """
+    severity: Severity = "error"
+    check = "unreadable"
+    if isinstance(item, DicomItem) and item.epicardium is None and "no epicardium contour" in str(error):
+        severity, check = "note", "no-epicardium"
+    elif isinstance(error, ContourError) and "outside the image" in str(error):
+        check = "contour-off-image"
     return Finding(
-        severity="error",
-        check="contour-off-image" if off_image else "unreadable",
+        severity=severity,
+        check=check,
         case_id=item.case_id,
         name=item.name,
         target="endocardium" if isinstance(error, ContourError) else "image",
