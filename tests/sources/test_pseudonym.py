@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -97,14 +98,13 @@ def test_whoever_comes_second_takes_the_first_key(home, monkeypatch):
     assert os.listdir(key_file().parent) == ["pseudonym.key"]  # noqa: PTH208
 
 
+@pytest.mark.slow
 def test_processes_at_the_same_time_have_one_key(home, repository):
     code = (
         "import time; from lvseg.sources.pseudonym import read_key\n"
         "while time.time() < {}: pass\n"
         "print(read_key().decode())"
     )
-    import time
-
     start = time.time() + 1.5
     processes = [
         subprocess.Popen([sys.executable, "-c", code.format(start)], cwd=repository, stdout=subprocess.PIPE, text=True)
