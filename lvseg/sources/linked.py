@@ -65,6 +65,8 @@ class LinkedSource(PatientSource):
             else:
                 missing = self.root / IMAGES / patient_id
                 found.skip(missing, f"no such folder, but link.csv lists it for {shown}", shown)
+                if labels:
+                    found.skip(labels, f"contours without images, no image folder of {shown}", shown)
         for folder in (*images.values(), *contours.values()):
             found.skip(folder, "folder is not in link.csv", self.pseudonyms.case_id(folder.name))
         return sorted_units(units), found.finish()

@@ -265,7 +265,7 @@ def _labels(cines: Sequence[Sequence[ImageHeader]]) -> list[str]:
     names = [_only(image.name_series for image in images) for images in cines]
     if all(name is not None for name in names) and len(set(names)) == len(names):
         return [f"{name:04d}" for name in names]
-    labels = [str(_only(image.series_number for image in images) or "without number") for images in cines]
+    labels = [str(_only(image.series_number for image in images) or "unnumbered") for images in cines]
     totals, seen = Counter(labels), Counter[str]()
     for index, label in enumerate(labels):
         seen[label] += 1
