@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, ValidationErr
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from lvseg.errors import ConfigError
+from lvseg.store import UPath
 
 __all__ = [
     "EXECUTION_FIELDS",
@@ -222,7 +223,7 @@ class TuneConfig(_Validated):
     """Seed of the random search."""
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path | UPath) -> dict[str, Any]:
     """Read a YAML file that holds one mapping.
 
     Raises:
@@ -231,7 +232,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from None
     if content is None:

@@ -14,7 +14,6 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 from rich.box import SIMPLE_HEAD
@@ -24,6 +23,7 @@ from rich.table import Table
 
 from lvseg.errors import ConfigError, RunError
 from lvseg.results import RunResult, find_results
+from lvseg.store import UPath
 
 __all__ = ["COLUMNS", "Column", "Format", "Group", "Leaderboard", "Row", "build", "render"]
 
@@ -46,7 +46,7 @@ class Row:
     rank: int | None
     """Place in its group, from 1; None for a failed run."""
     result: RunResult
-    folder: Path
+    folder: UPath
 
     @property
     def name(self) -> str:
@@ -91,7 +91,7 @@ class Group:
 class Leaderboard:
     """All runs below a folder."""
 
-    runs: Path
+    runs: UPath
     groups: tuple[Group, ...]
     """The largest group first."""
     failed: tuple[Row, ...]
@@ -140,7 +140,7 @@ _PRIORITY = (
 )
 
 
-def build(runs: Path) -> Leaderboard:
+def build(runs: UPath) -> Leaderboard:
     """Rank every finished run below a folder.
 
     Ties fall to the pooled Dice, then to the shorter time, then to the name; an undefined Dice comes last.

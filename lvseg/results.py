@@ -20,17 +20,15 @@ import io
 import json
 import logging
 import math
-import os
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from lvseg.config import LabelConvention, SplitMethod
 from lvseg.errors import RunError
+from lvseg.store import UPath, write_text
 
 __all__ = [
     "HISTORY_FILE",
@@ -43,7 +41,6 @@ __all__ = [
     "read_history",
     "read_result",
     "write_history",
-    "write_text_atomically",
 ]
 
 RESULT_FILE = "result.json"
@@ -125,9 +122,11 @@ class RunResult:
         """The content of ``result.json``; NaN becomes null."""
         return _RESULT.dump_json(self, indent=2, warnings="error").decode() + "\n"
 
-    def write(self, folder: Path) -> Path:
+    def write(self, folder: UPath) -> UPath:
         """Write ``result.json`` into the run's folder, which is made if it is not there; return its path."""
-        return write_text_atomically(folder / RESULT_FILE, self.to_json())
+        path = folder / RESULT_FILE
+        write_text(path, self.to_json())
+        return path
 
 
 _RESULT = TypeAdapter(RunResult)
@@ -158,7 +157,7 @@ class EpochRow:
 _COLUMNS = [field.name for field in dataclasses.fields(EpochRow)]
 
 
-def read_result(path: Path) -> RunResult:
+def read_result(path: UPath) -> RunResult:
     """Read a ``result.json``; ``path`` is the file or the run's folder.
 
     Raises:
@@ -169,7 +168,7 @@ def read_result(path: Path) -> RunResult:
         content = path.read_bytes()
         result = _RESULT.validate_json(content)
     except OSError as error:
-        raise RunError(f"{path}: cannot be read: {error.strerror}") from None
+        raise RunError(f"{path}: cannot be read: {error.strerror or error}") from None
     except ValidationError as error:
         raise RunError(f"{path}: not a run's result: {_first_fault(error)}") from None
     missing = [field.name for field in dataclasses.fields(RunResult) if field.name not in json.loads(content)]
@@ -185,7 +184,7 @@ def _first_fault(error: ValidationError) -> str:
     return f"{field + ': ' if field else ''}{faults[0]['msg']}{more}"
 
 
-def find_results(runs: Path, on_damaged: Callable[[str], None] = logger.warning) -> Iterator[tuple[RunResult, Path]]:
+def find_results(runs: UPath, on_damaged: Callable[[str], None] = logger.warning) -> Iterator[tuple[RunResult, UPath]]:
     """Yield every run that has ended below a folder, in the order of the paths.
 
     Folders whose name begins with a dot are not looked into.
@@ -202,26 +201,28 @@ def find_results(runs: Path, on_damaged: Callable[[str], None] = logger.warning)
     """
     if not runs.is_dir():
         raise RunError(f"{runs}: no such folder; expected a folder of runs")
-    for parent, folders, files in os.walk(runs):
-        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
-        if RESULT_FILE in files:
-            try:
-                yield read_result(Path(parent, RESULT_FILE)), Path(parent)
-            except RunError as error:
-                on_damaged(str(error))
+    for path in sorted(runs.rglob(RESULT_FILE), key=lambda path: tuple(path.parts)):
+        if any(part.startswith(".") for part in path.relative_to(runs).parts):
+            continue
+        try:
+            yield read_result(path), path.parent
+        except RunError as error:
+            on_damaged(str(error))
 
 
-def write_history(folder: Path, rows: Iterable[EpochRow]) -> Path:
+def write_history(folder: UPath, rows: Iterable[EpochRow]) -> UPath:
     """Write ``history.csv`` whole; floats read back to the same bits. Returns its path."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
     # float() first: the repr of a NumPy scalar is not a number.
     writer.writerows([int(row.epoch), *(repr(float(getattr(row, name))) for name in _COLUMNS[1:])] for row in rows)
-    return write_text_atomically(folder / HISTORY_FILE, text.getvalue())
+    path = folder / HISTORY_FILE
+    write_text(path, text.getvalue())
+    return path
 
 
-def read_history(folder: Path) -> list[EpochRow]:
+def read_history(folder: UPath) -> list[EpochRow]:
     """Read a run's ``history.csv``.
 
     Raises:
@@ -231,7 +232,7 @@ def read_history(folder: Path) -> list[EpochRow]:
     try:
         lines = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
     except OSError as error:
-        raise RunError(f"{path}: cannot be read: {error.strerror}") from None
+        raise RunError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise RunError(f"{path}: not a CSV file: {error}") from None
     if not lines or lines[0] != _COLUMNS:
@@ -250,25 +251,12 @@ def _parse_line(line: list[str], place: str) -> EpochRow:
         raise RunError(f"{place}: {error}") from None
 
 
-def picture_path(folder: Path, epoch: int) -> Path:
+def picture_path(folder: UPath, epoch: int) -> UPath:
     """Where the pictures of an epoch (counted from 1) lie in a run's folder."""
     return folder / PICTURES_FOLDER / f"epoch-{epoch:04d}.png"
 
 
-def last_picture(folder: Path) -> tuple[int, Path] | None:
+def last_picture(folder: UPath) -> tuple[int, UPath] | None:
     """(epoch, path) of the newest pictures of a run, or None where there are none."""
     numbered = [(path.stem.removeprefix("epoch-"), path) for path in (folder / PICTURES_FOLDER).glob("epoch-*.png")]
     return max(((int(number), path) for number, path in numbered if number.isdecimal()), default=None)
-
-
-def write_text_atomically(path: Path, text: str) -> Path:
-    """Write UTF-8 text to a new file beside ``path`` and move it there in one step; makes the folder if needed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return path

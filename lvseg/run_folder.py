@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from lvseg import __version__
-from lvseg.config import EXECUTION_FIELDS, TrainConfig, read_yaml
-from lvseg.errors import RunError
+from lvseg.config import EXECUTION_FIELDS, Structures, TrainConfig, read_yaml
+from lvseg.errors import RecordsError, RunError
 from lvseg.records import Manifest
-from lvseg.results import RESULT_FILE, EpochRow, RunResult, read_result, write_text_atomically
+from lvseg.results import RESULT_FILE, EpochRow, RunResult, read_result
+from lvseg.store import UPath, open_whole, write_text
 from lvseg.training.state import CHECKPOINT_WEIGHTS, Outcome
 
 CONFIG_NAME = "config.yaml"
@@ -38,14 +40,14 @@ _NAMED_PACKAGES = ("tensorflow", "keras", "ray", "numpy", "pyarrow", "pydicom")
 class Run:
     """A run and its folder."""
 
-    folder: Path
+    folder: UPath
     """``RUNS/NAME``, or ``RUNS/SWEEP/TRIAL``; on storage that every worker sees."""
     config: TrainConfig
     """What it trains."""
-    records: Path
+    records: UPath
     """The record set."""
     manifest: Manifest
-    """Its facts."""
+    """Its facts, as they are in its file."""
     sweep: str | None = None
     """The sweep it belongs to."""
 
@@ -54,22 +56,47 @@ class Run:
         """Name of the run."""
         return self.folder.name
 
+    @property
+    def data(self) -> Manifest:
+        """The manifest with the parts train and val, whatever the split.
+
+        Raises:
+            RecordsError: the configuration's fold does not fit the records.
+        """
+        return self.manifest.for_fold(self.config.fold, self.records)
+
     def command(self) -> str:
         """The shell command that makes this run again."""
         return f"lvseg train {shlex.quote(str(self.records))} {' '.join(changed_flags(self.config))}".rstrip()
 
 
-def training_labels(folder: Path) -> str:
-    """Label convention of the records that the run in a folder was trained on.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """What a run was trained on; the content of ``run.json``."""
+
+    records: str
+    """The record set."""
+    records_sha256: str
+    """Its identity."""
+    labels: str
+    """Its label convention."""
+    structures: Structures = "endo"
+    """Its classes."""
+    lvseg: str = __version__
+    """The code that trained."""
+
+
+def read_origin(folder: UPath) -> Origin:
+    """What the run in a folder was trained on.
 
     Raises:
         RunError: the folder's ``run.json`` is missing or damaged.
     """
     path = folder / ORIGIN_NAME
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["labels"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise RunError(f"{path}: missing or damaged") from None
+        return TypeAdapter(Origin).validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        raise RunError(f"{path}: damaged or missing, expected the run's records; choose another name") from None
 
 
 def default_name(model: str) -> str:
@@ -100,12 +127,12 @@ def open_run(run: Run) -> RunResult | None:
         RunError: the name is taken by a run with another configuration or other records, or
             the folder cannot be written.
     """
-    origin = {
-        "records": str(run.records),
-        "records_sha256": run.manifest.records_sha256,
-        "labels": run.manifest.labels,
-        "lvseg": __version__,
-    }
+    origin = Origin(
+        records=str(run.records),
+        records_sha256=run.manifest.records_sha256,
+        labels=run.manifest.labels,
+        structures=run.manifest.structures,
+    )
     try:
         if (run.folder / ORIGIN_NAME).exists():
             _require_same(run)
@@ -117,22 +144,17 @@ def open_run(run: Run) -> RunResult | None:
                 return result
             (run.folder / RESULT_FILE).unlink()
         settings = yaml.safe_dump(dataclasses.asdict(run.config), sort_keys=False)
-        write_text_atomically(run.folder / CONFIG_NAME, settings)
-        write_text_atomically(run.folder / ORIGIN_NAME, json.dumps(origin, indent=2) + "\n")
+        write_text(run.folder / CONFIG_NAME, settings)
+        write_text(run.folder / ORIGIN_NAME, json.dumps(dataclasses.asdict(origin), indent=2) + "\n")
     except OSError as error:
-        raise RunError(f"{run.folder}: cannot be written: {error.strerror}") from None
+        raise RunError(f"{run.folder}: cannot be written: {error.strerror or error}") from None
     return None
 
 
 def _require_same(run: Run) -> None:
-    path = run.folder / ORIGIN_NAME
-    try:
-        origin = json.loads(path.read_text(encoding="utf-8"))
-        records, digest = origin["records"], origin["records_sha256"]
-    except (ValueError, KeyError, TypeError):
-        raise RunError(f"{path}: damaged, expected the run's records; choose another name") from None
-    if digest != run.manifest.records_sha256:
-        raise RunError(f"run {run.name} was trained on other records ({records}); choose another name")
+    origin = read_origin(run.folder)
+    if origin.records_sha256 != run.manifest.records_sha256:
+        raise RunError(f"run {run.name} was trained on other records ({origin.records}); choose another name")
     before = read_yaml(run.folder / CONFIG_NAME)
     now = dataclasses.asdict(run.config)
     differing = [key for key in now if key not in EXECUTION_FIELDS and before.get(key) != now[key]]
@@ -141,12 +163,12 @@ def _require_same(run: Run) -> None:
         raise RunError(f"run name {run.name} is taken by another configuration ({changes}); choose another name")
 
 
-def finish_run(run: Run, outcome: Outcome, best_checkpoint: Path | None) -> RunResult:
+def finish_run(run: Run, outcome: Outcome, best_checkpoint: Path | UPath | None) -> RunResult:
     """Keep the best weights and write ``result.json``, of a finished or of a failed run."""
     if best_checkpoint is not None and outcome.error is None:
-        aside = run.folder / f".{WEIGHTS_NAME}.partial"
-        shutil.copyfile(best_checkpoint / CHECKPOINT_WEIGHTS, aside)
-        aside.replace(run.folder / WEIGHTS_NAME)
+        best = best_checkpoint / CHECKPOINT_WEIGHTS
+        with best.open("rb") as weights, open_whole(run.folder / WEIGHTS_NAME) as kept:
+            shutil.copyfileobj(weights, kept)
     result = _result(run, outcome)
     result.write(run.folder)
     return result
@@ -191,8 +213,8 @@ def _blank(run: Run) -> RunResult:
         status="finished",
         model=run.config.model,
         workers=run.config.workers,
-        train_images=run.manifest.splits["train"].images,
-        val_images=run.manifest.splits["val"].images,
+        train_images=_images(run, "train"),
+        val_images=_images(run, "val"),
         labels=run.manifest.labels,
         split=run.manifest.split,
         records_sha256=run.manifest.records_sha256,
@@ -201,6 +223,13 @@ def _blank(run: Run) -> RunResult:
         versions=versions(),
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _images(run: Run, split: str) -> int:
+    try:
+        return run.data.part(split, run.records).images
+    except RecordsError:
+        return 0  # of a run that failed because of it
 
 
 def versions() -> dict[str, str]:

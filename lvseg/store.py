@@ -43,7 +43,7 @@ def is_local(path: UPath | Path) -> bool:
 
 
 def write_bytes(path: UPath | Path, data: bytes) -> None:
-    """Write a file in one step: it is whole or not there. A file of that name is replaced.
+    """Write a file in one step: it is whole or not there. A file of that name is replaced; its folder is made.
 
     Raises:
         OSError: it cannot be written.
@@ -51,6 +51,7 @@ def write_bytes(path: UPath | Path, data: bytes) -> None:
     if not isinstance(path, Path):
         path.write_bytes(data)  # an object store shows an object once it is whole
         return
+    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         aside.write_bytes(data)

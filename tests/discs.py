@@ -16,6 +16,7 @@ from lvseg.records.files import SUFFIXES, encode_rows
 from lvseg.slices import Place, Slice
 from lvseg.store import UPath, write_bytes, write_text
 from lvseg.training.context import Images, Shard
+from lvseg.training.feed import MemoryFeed
 
 SIZE = 32
 
@@ -121,8 +122,8 @@ def make_shard(train: int = 8, val: int = 4, size: int = SIZE) -> Shard:
     """What the only worker holds."""
     held_out = make_images(range(train, train + val), size)
     return Shard(
-        train=make_images(range(train), size),
-        val=held_out,
+        train=MemoryFeed(make_images(range(train), size)),
+        val=MemoryFeed(held_out),
         train_images=train,
         val_names=held_out.names,
         val_case_ids=held_out.case_ids,

@@ -16,7 +16,6 @@ from lvseg.results import (
     read_history,
     read_result,
     write_history,
-    write_text_atomically,
 )
 
 RESULT = RunResult(
@@ -168,11 +167,3 @@ def test_the_last_picture_is_the_one_of_the_highest_epoch(tmp_path: Path) -> Non
         picture_path(tmp_path, epoch).touch()
     (tmp_path / "pictures" / "epoch-last.png").touch()
     assert last_picture(tmp_path) == (10_000, tmp_path / "pictures" / "epoch-10000.png")
-
-
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    path = write_text_atomically(tmp_path / "file.txt", "old\n")
-    with pytest.raises(UnicodeEncodeError):
-        write_text_atomically(path, "new \ud800")
-    assert path.read_text() == "old\n"
-    assert list(tmp_path.iterdir()) == [path]

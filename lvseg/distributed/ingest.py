@@ -1,73 +1,141 @@
-"""Record set → every worker's own rows: one Ray Data pass, then the worker keeps them in memory.
+"""Record set → every worker's own images: where they are kept, and the pass that brings them into memory.
 
-Which rows a worker needs is known before anything is read (``training.order``), so each worker's
-rows are a data set of their own, read in parallel by the cluster and held in its object store.
-The pass ends before the workers start: they may then take every core without starving it.
+Which rows a worker needs is known before anything is read (``training.order``). For mode memory each worker's
+rows are a data set of their own, read in parallel by the cluster and held in its object store; the pass ends before
+the workers start: they may then take every core without starving it. In the other modes workers read for themselves.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import ray
 import ray.data
 import ray.exceptions
 import ray.train
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from lvseg.config import Ingest
+from lvseg.distributed.storage import everywhere
 from lvseg.errors import RecordsError
-from lvseg.records import Manifest, SplitPart, read_rows
-from lvseg.training.order import training_rows, validation_rows
-from lvseg.training.shards import COLUMNS
+from lvseg.records import Manifest, read_rows
+from lvseg.store import UPath
+from lvseg.training.cache import SPARE, cache_folder, free_bytes
+from lvseg.training.portion import COLUMNS, Mode, Portion, portions
 
-READ_ROWS = 256
-"""Rows that one task reads."""
-
-
-def row_ranges(part: SplitPart, rows: range) -> list[tuple[str, int, int]]:
-    """(file, first row, row after the last) that together are ``rows`` of the part, in order."""
-    ranges = []
-    offset = 0
-    for file in part.files:
-        start, stop = max(rows.start - offset, 0), min(rows.stop - offset, file.images)
-        ranges += [(file.file, at, min(at + READ_ROWS, stop)) for at in range(start, stop, READ_ROWS)]
-        offset += file.images
-    return ranges
+MEMORY_SHARE = 0.25
+"""Part of a worker's memory that its images may take: while they are loaded they are there twice, and the model,
+its gradients and the libraries need their own."""
 
 
-def read_part(records: Path, manifest: Manifest, part: SplitPart, rows: range) -> ray.data.Dataset:
-    """The rows of a part as a data set in the object store, in order."""
-    folder, format = records.resolve(), manifest.format
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IngestPlan:
+    """Where the workers keep their images."""
+
+    mode: Mode
+    """Memory, disk or stream."""
+    reason: str
+    """The numbers behind it, for the user."""
+
+    def __str__(self) -> str:
+        return f"ingest {self.mode}: {self.reason}"
+
+
+def plan_ingest(
+    wanted: Ingest, pixel_bytes: int, memory_bytes: int, workers_on_node: int, disk_bytes: Callable[[], int]
+) -> IngestPlan:
+    """The first that fits of memory, disk and stream; or what was asked for.
+
+    Args:
+        wanted: The setting.
+        pixel_bytes: Images and masks of one worker.
+        memory_bytes: Memory of the smallest node.
+        workers_on_node: Workers that share a node, those of all trials together.
+        disk_bytes: Gives the room in the cache folder of the node that has least; asked only when it matters.
+    """
+    need, free = f"{_size(pixel_bytes)} a worker", MEMORY_SHARE * memory_bytes / workers_on_node
+    memory = f"{need}, {_size(free)} free for it"
+    if wanted == "memory" or (wanted == "auto" and pixel_bytes <= free):
+        return IngestPlan(mode="memory", reason=memory)
+    if wanted == "stream":
+        return IngestPlan(mode="stream", reason=f"{need}, read anew every epoch")
+    room = disk_bytes()
+    disk = f"{need} for {workers_on_node} worker(s) on a node, {_size(room)} free in the cache folder"
+    if wanted == "disk":
+        return IngestPlan(mode="disk", reason=disk)
+    if pixel_bytes * workers_on_node * SPARE <= room:
+        return IngestPlan(mode="disk", reason=f"{disk}; too much for memory with {_size(free)}")
+    return IngestPlan(mode="stream", reason=f"{disk}; too much for disk, and for memory with {_size(free)}")
+
+
+def _size(count: float) -> str:
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count / 1e3:.3g} kB"
+
+
+def choose_ingest(wanted: Ingest, manifest: Manifest, records: UPath, workers: int, trials: int = 1) -> IngestPlan:
+    """``plan_ingest`` with the numbers of this cluster; needs a Ray session.
+
+    Args:
+        wanted: The setting.
+        manifest: Facts of the records, with the parts train and val.
+        records: The record set.
+        workers: Workers of a run.
+        trials: Runs at the same time.
+    """
+    pixel_bytes = sum(manifest.part(split, records).pixel_bytes for split in ("train", "val"))
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+    memory = min((int(node["Resources"].get("memory", 0)) for node in nodes), default=0)
+    on_node = -(-workers * trials // max(1, len(nodes)))
+    return plan_ingest(wanted, -(-pixel_bytes // workers), memory, on_node, lambda: _least_room(nodes))
+
+
+def _least_room(nodes: list[dict[str, Any]]) -> int:
+    """Room in the cache folder of the node that has least."""
+    ask = ray.remote(num_cpus=0)(lambda: free_bytes(cache_folder()))
+    asked = [
+        ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote()
+        for node in nodes
+    ]
+    return min(ray.get(asked), default=0)
+
+
+def read_portion(portion: Portion) -> ray.data.Dataset:
+    """The rows of a portion as a data set in the object store, in order.
+
+    Raises:
+        RecordsError: a record file cannot be read; names it.
+    """
+    folder, format = everywhere(portion.records), portion.manifest.format
 
     def read(batch: dict[str, Any]) -> pa.Table:
         return read_rows(folder / str(batch["file"][0]), format, int(batch["start"][0]), int(batch["stop"][0]), COLUMNS)
 
-    ranges = [{"file": file, "start": start, "stop": stop} for file, start, stop in row_ranges(part, rows)]
+    ranges = [{"file": file, "start": start, "stop": stop} for file, start, stop in portion.ranges()]
     if not ranges:
-        empty = read_rows(folder / part.files[0].file, format, 0, 0, COLUMNS)
-        return ray.data.from_arrow(empty)
+        return ray.data.from_arrow(read_rows(folder / portion.part.files[0].file, format, 0, 0, COLUMNS))
     dataset = ray.data.from_items(ranges, override_num_blocks=len(ranges))
     ordered = dataset.map_batches(read, batch_size=1, batch_format="numpy", zero_copy_batch=True)
     ordered.context.execution_options.preserve_order = True
     try:
         return ordered.materialize()
     except ray.exceptions.RayTaskError as error:
-        for file, start, stop in row_ranges(part, rows):
-            read_rows(folder / file, format, start, stop, COLUMNS)  # raises what Ray hides: which file, and why
-        raise RecordsError(f"{records}: could not be read: {type(error).__name__}") from error
+        for _ in portion.tables():
+            pass  # raises what Ray hides: which file, and why
+        raise RecordsError(f"{portion.records}: could not be read: {type(error).__name__}") from error
 
 
-def read_shards(records: Path, manifest: Manifest, batch_size: int, workers: int) -> dict[str, list[ray.data.Dataset]]:
+def read_shards(records: UPath, manifest: Manifest, batch_size: int, workers: int) -> dict[str, list[ray.data.Dataset]]:
     """For every worker its training and validation rows."""
-    train, val = manifest.part("train", records), manifest.part("val", records)
+    own = [portions(records, manifest, batch_size, workers, rank) for rank in range(workers)]
     return {
-        "train": [
-            read_part(records, manifest, train, training_rows(train.images, batch_size, workers, rank))
-            for rank in range(workers)
-        ],
-        "val": [
-            read_part(records, manifest, val, validation_rows(val.images, workers, rank)) for rank in range(workers)
-        ],
+        "train": [read_portion(train) for train, _ in own],
+        "val": [read_portion(val) for _, val in own],
     }
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import threading
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,20 +14,25 @@ import ray.train
 from ray.train.v2.api.exceptions import TrainingFailedError
 
 from lvseg.config import IMAGE_SIDE_MULTIPLE
-from lvseg.distributed.ingest import RowsOfEachWorker, read_shards
+from lvseg.distributed.ingest import RowsOfEachWorker, choose_ingest, read_shards
 from lvseg.distributed.session import QUIET_ENVIRONMENT, cpus_for_each_worker, require_resources
-from lvseg.errors import ConfigError, TrainingError
+from lvseg.distributed.storage import everywhere, ray_storage
+from lvseg.errors import ConfigError, RecordsError, TrainingError
 from lvseg.quiet import import_quietly
+from lvseg.records.course_tfrecord import REFUSAL
 from lvseg.results import RunResult
 from lvseg.run_folder import CHECKPOINTS_NAME, Run, fail_run, finish_run, open_run
+from lvseg.store import remove_tree
+from lvseg.training.context import CHECKPOINT_PREFIX, checkpoint_name
 from lvseg.training.order import training_rows
-from lvseg.training.shards import collect_shard, split_facts
+from lvseg.training.portion import Mode, split_facts
 from lvseg.training.state import Outcome
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-CHECKPOINT_PREFIX = "epoch-"
+    from lvseg.training.context import Shard
+
 COLLECTIVE_TIMEOUT_S = 600
 """A worker that hears nothing from the others for so long gives up, and the group is restarted."""
 START_ATTEMPTS = 30
@@ -55,18 +58,28 @@ class TrainContext:
                 yield Path(folder)
 
     def report(self, metrics: Mapping[str, Any], checkpoint: Path | None) -> None:
-        """Report to the controller. The name holds the time: a checkpoint lost in a crash is never overwritten."""
+        """Report to the controller."""
         kept = ray.train.Checkpoint.from_directory(checkpoint) if checkpoint else None
-        name = f"{CHECKPOINT_PREFIX}{metrics['epoch']:05d}-{time.time_ns()}"
-        ray.train.report(dict(metrics), checkpoint=kept, checkpoint_dir_name=name)
+        ray.train.report(dict(metrics), checkpoint=kept, checkpoint_dir_name=checkpoint_name(metrics["epoch"]))
 
 
-def run_training(run: Run, callbacks: list[Any] | None = None) -> RunResult:
+def _say_nothing(_: str) -> None:
+    pass
+
+
+def run_training(
+    run: Run,
+    callbacks: list[Any] | None = None,
+    ingest: Mode | None = None,
+    say: Callable[[str], None] = _say_nothing,
+) -> RunResult:
     """Train a run to its end, or on from its last checkpoint; needs a Ray session.
 
     Args:
         run: Folder, settings and records.
         callbacks: Ray Train callbacks, such as a sweep's.
+        ingest: Where workers keep their images, where that was chosen already.
+        say: Called with a line about that choice.
 
     Raises:
         ConfigError: the workers cannot be had, or do not fit the data.
@@ -78,8 +91,12 @@ def run_training(run: Run, callbacks: list[Any] | None = None) -> RunResult:
     finished = open_run(run)
     if finished is not None:
         return finished
+    if ingest is None:
+        plan = choose_ingest(run.config.ingest, run.data, run.records, run.config.workers)
+        ingest = plan.mode
+        say(str(plan))
     try:
-        result = _fit(run, callbacks or [])
+        result = _fit(run, ingest, callbacks or [])
     except TrainingFailedError as error:
         message = one_line(error)
         fail_run(run, message)
@@ -99,9 +116,10 @@ def run_training(run: Run, callbacks: list[Any] | None = None) -> RunResult:
 def _remove_orphans(run: Run, result: ray.train.Result) -> None:
     """Delete checkpoints that were uploaded but never registered, because a worker died in between."""
     kept = {Path(checkpoint.path).name for checkpoint, _ in result.best_checkpoints or []}
-    for folder in (run.folder / CHECKPOINTS_NAME).glob(f"{CHECKPOINT_PREFIX}*"):
-        if folder.name not in kept:
-            shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):
+        for folder in (run.folder / CHECKPOINTS_NAME).iterdir():
+            if folder.name.startswith(CHECKPOINT_PREFIX) and folder.name not in kept:
+                remove_tree(folder)
 
 
 @contextmanager
@@ -120,28 +138,33 @@ def check_fits(run: Run) -> None:
 
     Raises:
         ConfigError: more workers than images, or a size that the model cannot take.
-        RecordsError: an empty part, or images of several sizes.
+        RecordsError: an empty part, images of several sizes, no such fold, or records that are not for training.
     """
-    shape = run.manifest.image_shape(run.records)
-    run.manifest.part("val", run.records)
-    training_rows(run.manifest.part("train", run.records).images, run.config.batch_size, run.config.workers, 0)
+    if run.manifest.format == "course-tfrecord":
+        raise RecordsError(f"{run.records}: {REFUSAL}")
+    data = run.data
+    shape = data.image_shape(run.records)
+    data.part("val", run.records)
+    training_rows(data.part("train", run.records).images, run.config.batch_size, run.config.workers, 0)
     if any(side % IMAGE_SIDE_MULTIPLE for side in shape):
         found = f"{run.records} has {shape[0]}x{shape[1]}"
         raise ConfigError(f"models need images whose sides are multiples of {IMAGE_SIDE_MULTIPLE}, {found}")
 
 
-def _fit(run: Run, callbacks: list[Any]) -> ray.train.Result:
+def _fit(run: Run, ingest: Mode, callbacks: list[Any]) -> ray.train.Result:
     import_quietly("ray.train.tensorflow")  # takes seconds: loads TensorFlow
     from ray.train.tensorflow import TensorflowTrainer
 
-    config = run.config
-    shards = read_shards(run.records, run.manifest, config.batch_size, config.workers)
+    config, data = run.config, run.data
+    shards = read_shards(run.records, data, config.batch_size, config.workers) if ingest == "memory" else {}
     cpus = config.cpus_per_worker or cpus_for_each_worker(config.workers, config.gpu)
     loop_config = {
         "config": config,
-        "shape": run.manifest.image_shape(run.records),
-        "folder": str(run.folder.resolve()),
-        "facts": split_facts(run.records, run.manifest),
+        "records": everywhere(run.records),
+        "manifest": data,
+        "ingest": ingest,
+        "folder": everywhere(run.folder),
+        "facts": split_facts(run.records, data),
         "threads": cpus,
     }
     trainer = TensorflowTrainer(
@@ -156,7 +179,7 @@ def _fit(run: Run, callbacks: list[Any]) -> ray.train.Result:
             resources_per_worker={"CPU": cpus, **({"GPU": 1} if config.gpu else {})},
         ),
         run_config=ray.train.RunConfig(
-            storage_path=str(run.folder.resolve()),
+            **ray_storage(run.folder),
             name=CHECKPOINTS_NAME,
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1, checkpoint_score_attribute="best_mark"),
             failure_config=ray.train.FailureConfig(
@@ -187,21 +210,28 @@ def train_worker(loop_config: dict[str, Any]) -> dict[str, Any] | None:
     os.environ.update(QUIET_ENVIRONMENT)
     from lvseg.training.loop import configure_threads, train
     from lvseg.training.monitor import FolderMonitor, Monitor
+    from lvseg.training.shards import open_shard
 
-    config, shape = loop_config["config"], loop_config["shape"]
+    config, records, manifest = loop_config["config"], loop_config["records"], loop_config["manifest"]
     configure_threads(loop_config["threads"])
     strategy = _strategy()
     context = TrainContext()
     chief = context.rank == 0
-    monitor = FolderMonitor(Path(loop_config["folder"]), config.epochs, config.picture_every) if chief else Monitor()
-    outcome = train(
-        config,
-        shape,
-        lambda: collect_shard(_batches("train"), _batches("val"), shape, loop_config["facts"]),
-        context,
-        monitor,
-        strategy,
-    )
+    monitor = FolderMonitor(loop_config["folder"], config.epochs, config.picture_every) if chief else Monitor()
+
+    def load_shard() -> Shard:
+        return open_shard(
+            loop_config["ingest"],
+            records,
+            manifest,
+            config,
+            loop_config["facts"],
+            workers=context.world_size,
+            rank=context.rank,
+            tables=(_batches("train"), _batches("val")) if loop_config["ingest"] == "memory" else None,
+        )
+
+    outcome = train(config, manifest.image_shape(records), load_shard, context, monitor, strategy)
     return {name: getattr(outcome, name) for name in Outcome.__dataclass_fields__} if chief else None
 
 

@@ -7,7 +7,6 @@ is a Ray Train run inside the trial. Both give the same numbers and leave the sa
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import os
 import time
@@ -19,14 +18,17 @@ import ray
 from ray import tune
 
 from lvseg.config import TrainConfig, TuneConfig
+from lvseg.distributed.ingest import IngestPlan, choose_ingest
 from lvseg.distributed.session import QUIET_ENVIRONMENT, ray_session
+from lvseg.distributed.storage import everywhere, ray_storage
 from lvseg.distributed.train import check_fits, one_line, run_training
 from lvseg.errors import ConfigError, LvsegError, RunError, TrainingError
 from lvseg.records import Manifest, read_manifest
-from lvseg.results import RESULT_FILE, RunResult, read_history, read_result, write_text_atomically
+from lvseg.results import RESULT_FILE, RunResult, read_history, read_result
 from lvseg.run_folder import CHECKPOINTS_NAME, Run, fail_run, finish_run, open_run
 from lvseg.space import Dimension
-from lvseg.training.shards import collect_shard, read_tables, split_facts
+from lvseg.store import UPath, write_text
+from lvseg.training.portion import split_facts
 
 TUNE_FOLDER = ".tune"
 """Ray Tune's own files, below the sweep's folder."""
@@ -46,7 +48,7 @@ def _no_progress(*_: Any) -> None:
 class Sweep:
     """What to search."""
 
-    folder: Path
+    folder: UPath
     """``RUNS/SWEEP``; each trial is a run folder in it."""
     base: TrainConfig
     """Settings that do not vary."""
@@ -54,7 +56,7 @@ class Sweep:
     """Settings that do."""
     tune: TuneConfig
     """How many, how many at a time."""
-    records: Path
+    records: UPath
     """The record set."""
 
     @property
@@ -65,7 +67,7 @@ class Sweep:
             count *= len(dimension.values) if dimension.kind == "grid" else 1
         return count
 
-    def trial(self, folder: Path, manifest: Manifest) -> Run:
+    def trial(self, folder: UPath, manifest: Manifest) -> Run:
         """The run of a trial, with the settings that do not vary."""
         return Run(folder=folder, config=self.base, records=self.records, manifest=manifest, sweep=self.folder.name)
 
@@ -78,6 +80,8 @@ class Resources:
     """Cores of each worker."""
     concurrency: int
     """Trials at the same time."""
+    ingest: IngestPlan
+    """Where their workers keep their images."""
 
 
 def plan_resources(sweep: Sweep) -> Resources:
@@ -85,6 +89,7 @@ def plan_resources(sweep: Sweep) -> Resources:
 
     Raises:
         ConfigError: not one trial fits.
+        RecordsError: the records cannot be used.
     """
     total = ray.cluster_resources()
     workers, gpu = sweep.base.workers, sweep.base.gpu
@@ -97,7 +102,9 @@ def plan_resources(sweep: Sweep) -> Resources:
         kind = "GPUs" if gpu and total.get("GPU", 0) < workers else "CPUs"
         found = int(total.get(kind[:3], 0))
         raise ConfigError(f"workers: a trial of {workers} does not fit: the cluster has {found} {kind}")
-    return Resources(cpus=cpus, concurrency=limit)
+    data = sweep.trial(sweep.folder, read_manifest(sweep.records)).data
+    ingest = choose_ingest(sweep.base.ingest, data, sweep.records, workers, limit)
+    return Resources(cpus=cpus, concurrency=limit, ingest=ingest)
 
 
 def run_sweep(sweep: Sweep, resources: Resources, progress: Progress = _no_progress) -> list[RunResult]:
@@ -116,8 +123,8 @@ def run_sweep(sweep: Sweep, resources: Resources, progress: Progress = _no_progr
     # Ctrl-C ends the sweep, and is not a failure of its trials.
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     # Trials have working folders of their own.
-    everywhere = dataclasses.replace(sweep, folder=sweep.folder.resolve(), records=sweep.records.resolve())
-    trainable = tune.with_parameters(run_trial, sweep=everywhere, cpus=resources.cpus)
+    fixed = dataclasses.replace(sweep, folder=everywhere(sweep.folder), records=everywhere(sweep.records))
+    trainable = tune.with_parameters(run_trial, sweep=fixed, resources=resources)
     tuner = tune.Tuner(
         tune.with_resources(trainable, _trial_resources(sweep.base, resources)),
         param_space={key: _domain(dimension) for key, dimension in sweep.space.items()},
@@ -131,7 +138,7 @@ def run_sweep(sweep: Sweep, resources: Resources, progress: Progress = _no_progr
             ),
         ),
         run_config=tune.RunConfig(
-            storage_path=str(sweep.folder.resolve()),
+            **ray_storage(sweep.folder),
             name=f"{TUNE_FOLDER}/{time.time_ns()}",
             failure_config=tune.FailureConfig(max_failures=1),
             callbacks=[_Reports(progress)],
@@ -176,9 +183,9 @@ def _claim_folder(sweep: Sweep, manifest: Manifest) -> None:
                 )
         elif sweep.folder.exists() and any(sweep.folder.iterdir()):
             raise RunError(f"{sweep.folder}: holds other files, not a sweep; choose another name")
-        write_text_atomically(path, text)
+        write_text(path, text)
     except OSError as error:
-        raise RunError(f"{sweep.folder}: cannot be written: {error.strerror}") from None
+        raise RunError(f"{sweep.folder}: cannot be written: {error.strerror or error}") from None
 
 
 def _domain(dimension: Dimension) -> Any:
@@ -217,7 +224,7 @@ def trial_name(trial_id: str) -> str:
     return f"trial-{trial_id.rsplit('_', 1)[-1]}"
 
 
-def run_trial(params: dict[str, Any], *, sweep: Sweep, cpus: int) -> None:
+def run_trial(params: dict[str, Any], *, sweep: Sweep, resources: Resources) -> None:
     """What each trial does."""
     os.environ.update(QUIET_ENVIRONMENT)
     folder = sweep.folder / trial_name(tune.get_context().get_trial_id())
@@ -225,28 +232,29 @@ def run_trial(params: dict[str, Any], *, sweep: Sweep, cpus: int) -> None:
     try:
         run = dataclasses.replace(run, config=dataclasses.replace(sweep.base, **params))
         if run.config.workers > 1:
-            _train_group(run, cpus)
+            _train_group(run, resources)
         else:
-            _train_here(run, cpus)
+            _train_here(run, resources)
     except LvsegError as error:
         if not (folder / RESULT_FILE).exists():
             fail_run(run, str(error))
         raise
 
 
-def _train_group(run: Run, cpus: int) -> None:
+def _train_group(run: Run, resources: Resources) -> None:
     from ray.tune.integration.ray_train import TuneReportCallback
 
-    run = dataclasses.replace(run, config=dataclasses.replace(run.config, cpus_per_worker=cpus))
+    run = dataclasses.replace(run, config=dataclasses.replace(run.config, cpus_per_worker=resources.cpus))
     with ray_session():
-        result = run_training(run, callbacks=[TuneReportCallback()])
+        result = run_training(run, callbacks=[TuneReportCallback()], ingest=resources.ingest.mode)
     tune.report({"epoch": result.epochs, METRIC: result.val_dice})
 
 
-def _train_here(run: Run, cpus: int) -> None:
+def _train_here(run: Run, resources: Resources) -> None:
     from lvseg.training.context import LocalContext
     from lvseg.training.loop import configure_threads, train
     from lvseg.training.monitor import FolderMonitor
+    from lvseg.training.shards import open_shard
 
     class TrialContext(LocalContext):
         def report(self, metrics: Mapping[str, Any], checkpoint: Path | None) -> None:
@@ -257,19 +265,18 @@ def _train_here(run: Run, cpus: int) -> None:
     if finished is not None:
         tune.report({"epoch": finished.epochs, METRIC: finished.val_dice})
         return
-    configure_threads(cpus)
-    shape = run.manifest.image_shape(run.records)
-    facts = split_facts(run.records, run.manifest)
-    tables = functools.partial(read_tables, run.records, run.manifest)
+    configure_threads(resources.cpus)
+    data, mode = run.data, resources.ingest.mode
+    facts = split_facts(run.records, data)
     context = TrialContext(run.folder / CHECKPOINTS_NAME)
     outcome = train(
         run.config,
-        shape,
-        lambda: collect_shard(tables("train"), tables("val"), shape, facts),
+        data.image_shape(run.records),
+        lambda: open_shard(mode, run.records, data, run.config, facts),
         context,
         FolderMonitor(run.folder, run.config.epochs, run.config.picture_every),
     )
-    finish_run(run, outcome, context.best_checkpoint if outcome.state.best_epoch else None)
+    finish_run(run, outcome, context.best_checkpoint)
     if outcome.error:
         raise TrainingError(outcome.error)
 
@@ -288,7 +295,7 @@ def _gather(sweep: Sweep, manifest: Manifest, errors: list[Exception]) -> list[R
     return results
 
 
-def _epochs_done(folder: Path) -> int:
+def _epochs_done(folder: UPath) -> int:
     try:
         return len(read_history(folder))
     except RunError:

@@ -17,7 +17,8 @@ from markupsafe import Markup
 from lvseg.errors import RunError
 from lvseg.leaderboard import ABSENT, COLUMNS, Group, Leaderboard, Row
 from lvseg.report.curves import OTHERS_COLOR, Curve, colors, draw_dice, draw_loss
-from lvseg.results import last_picture, read_history, write_text_atomically
+from lvseg.results import last_picture, read_history
+from lvseg.store import UPath, write_text
 
 __all__ = ["render_page", "write_report"]
 
@@ -69,16 +70,17 @@ class _Section:
     other_rows: tuple[Row, ...]
 
 
-def write_report(leaderboard: Leaderboard, out: Path) -> Path:
+def write_report(leaderboard: Leaderboard, out: Path | UPath) -> Path | UPath:
     """Write the report page, whole or not at all; return its path.
 
     Raises:
         RunError: the file cannot be written.
     """
     try:
-        return write_text_atomically(out, render_page(leaderboard))
+        write_text(out, render_page(leaderboard))
     except OSError as error:
-        raise RunError(f"{out}: cannot be written: {error.strerror}") from None
+        raise RunError(f"{out}: cannot be written: {error.strerror or error}") from None
+    return out
 
 
 def render_page(leaderboard: Leaderboard) -> str:
@@ -148,7 +150,7 @@ def _detail(row: Row) -> _Detail:
     )
 
 
-def _picture(folder: Path) -> _Picture | None:
+def _picture(folder: UPath) -> _Picture | None:
     if (found := last_picture(folder)) is None:
         return None
     epoch, path = found

@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
-import shutil
+import json
+import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lvseg.errors import RunError
+from lvseg.store import UPath, is_local, remove_tree, write_bytes, write_text
+
+if TYPE_CHECKING:
+    from lvseg.training.feed import Feed
+
+CHECKPOINT_PREFIX = "epoch-"
+KEPT_NAME = "kept.json"
+"""Names the last and the best checkpoint of a run without Ray Train."""
+
+
+def checkpoint_name(epoch: int) -> str:
+    """Of a checkpoint's folder. It holds the time: a checkpoint that was lost in a crash is never overwritten."""
+    return f"{CHECKPOINT_PREFIX}{epoch:05d}-{time.time_ns()}"
+
+
+Pixels: TypeAlias = tuple[NDArray[Any], NDArray[np.uint8]]
+"""(n, rows, columns) images and masks."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Images:
     """Some images of one split, in memory."""
 
-    images: NDArray[np.integer]
-    """(n, rows, columns), stored pixel values."""
+    images: NDArray[Any]
+    """(n, rows, columns), stored pixel values: integers, or float32."""
     masks: NDArray[np.uint8]
-    """(n, rows, columns), 0 or 1."""
+    """(n, rows, columns), the class of every pixel."""
     names: tuple[str, ...]
     """The images' names."""
     case_ids: tuple[str, ...]
@@ -29,11 +50,11 @@ class Images:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Shard:
-    """What one worker holds."""
+    """What one worker trains and scores."""
 
-    train: Images
+    train: Feed
     """Its training images: ``order.training_rows`` of the split."""
-    val: Images
+    val: Feed
     """Its validation images: ``order.validation_rows`` of the split."""
     train_images: int
     """Training images over all workers."""
@@ -57,35 +78,58 @@ class RunContext(Protocol):
 
 
 class LocalContext:
-    """No Ray, one worker: the last and the best checkpoint are kept in a folder, the metrics in a list."""
+    """No Ray, one worker: the last and the best checkpoint are kept in a folder, the metrics in a list.
+
+    Checkpoints are folders of their own; one small file says which of them count, and is written last.
+    """
 
     rank = 0
     world_size = 1
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: UPath) -> None:
         self._folder = folder
         self.reports: list[dict[str, Any]] = []
 
     @property
-    def best_checkpoint(self) -> Path:
-        """Where the best checkpoint is kept."""
-        return self._folder / "best"
+    def best_checkpoint(self) -> UPath | None:
+        """The best checkpoint, once there is one."""
+        return self._kept("best")
 
     @contextmanager
     def latest_checkpoint(self) -> Iterator[Path | None]:
-        """The checkpoint folder once something was reported to it."""
-        latest = self._folder / "latest"
-        yield latest if latest.is_dir() else None
+        """The last checkpoint, once there is one; a local copy where it is not local."""
+        latest = self._kept("latest")
+        if latest is None or is_local(latest):
+            yield None if latest is None else Path(str(latest))
+            return
+        with tempfile.TemporaryDirectory(prefix="lvseg-checkpoint-") as folder:
+            for file in latest.iterdir():
+                (Path(folder) / file.name).write_bytes(file.read_bytes())
+            yield Path(folder)
 
     def report(self, metrics: Mapping[str, Any], checkpoint: Path | None) -> None:
-        """Keep the metrics, and copy the checkpoint; the best one is kept beside the last."""
+        """Keep the metrics, and copy the checkpoint; those that are neither the last nor the best are deleted."""
         self.reports.append(dict(metrics))
         if checkpoint is None:
             return
-        targets = ["latest", "best"] if metrics["improved"] else ["latest"]
-        for target in targets:
-            aside = self._folder / f".{target}.partial"
-            shutil.rmtree(aside, ignore_errors=True)
-            shutil.copytree(checkpoint, aside)
-            shutil.rmtree(self._folder / target, ignore_errors=True)
-            aside.rename(self._folder / target)
+        name = checkpoint_name(metrics["epoch"])
+        for file in checkpoint.iterdir():
+            write_bytes(self._folder / name / file.name, file.read_bytes())
+        kept = self._read() | {"latest": name} | ({"best": name} if metrics["improved"] else {})
+        write_text(self._folder / KEPT_NAME, json.dumps(kept) + "\n")
+        for folder in self._folder.iterdir():
+            if folder.name.startswith(CHECKPOINT_PREFIX) and folder.name not in kept.values():
+                remove_tree(folder)
+
+    def _read(self) -> dict[str, str]:
+        path = self._folder / KEPT_NAME
+        if not path.exists():
+            return {}
+        try:
+            return {str(key): str(name) for key, name in json.loads(path.read_bytes()).items()}
+        except (OSError, ValueError, AttributeError):
+            raise RunError(f"{path}: damaged") from None
+
+    def _kept(self, which: str) -> UPath | None:
+        name = self._read().get(which)
+        return None if name is None else self._folder / name

@@ -1,11 +1,11 @@
 """The compiled part: one training step over ``strategy.run``, many steps in one call, and scoring.
 
-Everything works on arrays that were copied to TensorFlow once; a step gathers its images by row,
-so the host does nothing between two steps.
+A step gathers its images by row, so the host does nothing between two steps of a call.
 """
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 import keras
@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from lvseg.config import TrainConfig
 from lvseg.models import build_model
-from lvseg.training.context import Images
-from lvseg.training.order import EpochOrder
+from lvseg.training.feed import Chunk, Feed
 
 SCORE_BATCH = 8
 """Images scored at once; the score does not depend on it."""
@@ -52,6 +51,7 @@ class Engine:
 
     def __init__(self, config: TrainConfig, shape: tuple[int, int], strategy: tf.distribute.Strategy) -> None:
         self.config = config
+        self.shape = shape
         self.strategy = strategy
         with strategy.scope():
             keras.utils.set_random_seed(config.seed)
@@ -65,19 +65,14 @@ class Engine:
         self._score_batch = tf.function(self._score_batch_eager)
         self._sum = tf.function(self._sum_eager)
 
-    def place(self, images: Images) -> tuple[tf.Tensor, tf.Tensor]:
-        """Copy images and masks to TensorFlow, in host memory."""
-        with tf.device("CPU:0"):
-            return tf.constant(images.images), tf.constant(images.masks)
-
-    def train_steps(self, data: tuple[tf.Tensor, tf.Tensor], order: EpochOrder, start: int, stop: int) -> tf.Tensor:
-        """Make steps ``start`` to ``stop`` of an epoch.
+    def train_steps(self, chunk: Chunk) -> tf.Tensor:
+        """Make some steps of an epoch.
 
         Returns:
-            (stop - start, local images, 4) float32, ``image_counts`` of every place; not yet waited for.
+            (steps, local images, 4) float32, ``image_counts`` of every place; not yet waited for.
         """
-        tensors = (order.rows, order.weights, order.batch_images, np.int32(start), np.int32(stop))
-        return self._train_steps(*data, *map(tf.constant, tensors))
+        order = (chunk.order.rows, chunk.order.weights, chunk.order.batch_images, np.int32(chunk.steps))
+        return self._train_steps(chunk.images, chunk.masks, *map(tf.constant, order))
 
     def _train_steps_eager(
         self,
@@ -86,17 +81,16 @@ class Engine:
         rows: tf.Tensor,
         weights: tf.Tensor,
         batch_images: tf.Tensor,
-        start: tf.Tensor,
-        stop: tf.Tensor,
+        steps: tf.Tensor,
     ) -> tf.Tensor:
-        counts = tf.TensorArray(tf.float32, size=stop - start, element_shape=(rows.shape[1], 4))
-        for step in tf.range(start, stop):
+        counts = tf.TensorArray(tf.float32, size=steps, element_shape=(rows.shape[1], 4))
+        for step in tf.range(steps):
             # Collectives of two steps must not overtake each other.
             tf.autograph.experimental.set_loop_options(parallel_iterations=1)
             x = standardise(tf.gather(images, rows[step]))
             y = tf.cast(tf.gather(masks, rows[step]), tf.int32)
             result = self.strategy.run(self._replica_step, args=(x, y, weights[step], batch_images[step]))
-            counts = counts.write(step - start, result)
+            counts = counts.write(step, result)
         return counts.stack()
 
     def _replica_step(self, x: tf.Tensor, y: tf.Tensor, weights: tf.Tensor, batch_images: tf.Tensor) -> tf.Tensor:
@@ -108,15 +102,16 @@ class Engine:
         self.optimizer.apply(tape.gradient(loss, variables), variables)
         return counts
 
-    def score(self, data: tuple[tf.Tensor, tf.Tensor]) -> NDArray[np.float32]:
+    def score(self, feed: Feed) -> NDArray[np.float32]:
         """(n, 4) ``image_counts`` of all the worker's own images; no communication."""
-        total = int(data[0].shape[0])
-        counts = np.zeros((total, 4), np.float32)
-        for start in range(0, total, SCORE_BATCH):
-            rows = np.minimum(np.arange(start, start + SCORE_BATCH), total - 1)
-            batch = self._score_batch(*data, tf.constant(rows, tf.int32)).numpy()
-            counts[start : start + SCORE_BATCH] = batch[: total - start]
-        return counts
+        parts = [np.zeros((0, 4), np.float32)]
+        with closing(feed.batches()) as batches:
+            for images, masks, count in batches:
+                for start in range(0, count, SCORE_BATCH):
+                    rows = np.minimum(np.arange(start, start + SCORE_BATCH), count - 1)
+                    counts = self._score_batch(images, masks, tf.constant(rows, tf.int32)).numpy()
+                    parts.append(counts[: count - start])
+        return np.concatenate(parts)
 
     def _score_batch_eager(self, images: tf.Tensor, masks: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         labels = tf.cast(tf.gather(masks, rows), tf.int32)
@@ -130,7 +125,7 @@ class Engine:
         """Whether no weight is NaN or infinite; a loss can stay finite over dead units."""
         return all(np.isfinite(keras.ops.convert_to_numpy(weight)).all() for weight in self.model.weights)
 
-    def predict(self, images: NDArray[np.integer]) -> NDArray[np.uint8]:
+    def predict(self, images: NDArray[Any]) -> NDArray[np.uint8]:
         """(n, rows, columns) images → masks of the same shape, 1 where cavity is the likelier class."""
         logits = self.model(standardise(tf.constant(images)), training=False)
         return tf.cast(logits[..., 1] > logits[..., 0], tf.uint8).numpy()  # type: ignore[no-any-return]

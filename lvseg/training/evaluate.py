@@ -5,21 +5,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
 from lvseg.config import SplitName, TrainConfig, from_mapping, read_yaml
 from lvseg.errors import RunError
 from lvseg.evaluation import DiceSummary, dice_from_counts, summarise
 from lvseg.records import read_manifest
-from lvseg.results import write_text_atomically
-from lvseg.run_folder import CONFIG_NAME, WEIGHTS_NAME, training_labels
+from lvseg.run_folder import CONFIG_NAME, WEIGHTS_NAME, read_origin
+from lvseg.store import UPath, local_copy, write_text
 from lvseg.training.checkpoint import load_weights
 from lvseg.training.engine import Engine
-from lvseg.training.shards import collect, read_tables
+from lvseg.training.portion import Portion, whole
+from lvseg.training.shards import stream_feed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +57,7 @@ def _null_for_nan(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def evaluate_run(run: Path, records: Path, split: SplitName = "val") -> Evaluation:
+def evaluate_run(run: UPath, records: UPath, split: SplitName = "val") -> Evaluation:
     """Score the best weights of a run and keep the scores in its folder, as ``evaluation-SPLIT.json``.
 
     Raises:
@@ -69,20 +70,29 @@ def evaluate_run(run: Path, records: Path, split: SplitName = "val") -> Evaluati
         raise RunError(f"{run}: has no {WEIGHTS_NAME}: the run has not finished")
     config = from_mapping(TrainConfig, read_yaml(run / CONFIG_NAME))
     manifest = read_manifest(records)
+    if manifest.split == "kfold":
+        manifest = manifest.for_fold(config.fold, records)
     shape = manifest.image_shape(records)
     engine = Engine(config, shape, tf.distribute.get_strategy())
-    load_weights(run / WEIGHTS_NAME, engine.model)
-    images = collect(read_tables(records, manifest, split), shape)
-    counts = engine.score(engine.place(images)).astype(np.float64)[:, 1:].T
+    with local_copy(run / WEIGHTS_NAME) as weights:
+        load_weights(weights, engine.model)
+    portion = whole(records, manifest, split)
+    names, case_ids = _names_and_cases(portion)
+    counts = engine.score(stream_feed(portion)).astype(np.float64)[:, 1:].T
     dice = dice_from_counts(*counts)
     evaluation = Evaluation(
         run=run.name,
         split=split,
         labels=manifest.labels,
-        training_labels=training_labels(run),
+        training_labels=read_origin(run).labels,
         records_sha256=manifest.records_sha256,
-        summary=summarise(images.names, images.case_ids, *counts),
-        images=tuple(zip(images.names, images.case_ids, dice.tolist(), strict=True)),
+        summary=summarise(names, case_ids, *counts),
+        images=tuple(zip(names, case_ids, dice.tolist(), strict=True)),
     )
-    write_text_atomically(run / f"evaluation-{split}.json", evaluation.to_json())
+    write_text(run / f"evaluation-{split}.json", evaluation.to_json())
     return evaluation
+
+
+def _names_and_cases(portion: Portion) -> tuple[list[str], list[str]]:
+    table = pa.concat_tables(portion.tables(columns=("name", "case_id")))
+    return table["name"].to_pylist(), table["case_id"].to_pylist()

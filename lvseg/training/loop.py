@@ -7,6 +7,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -75,10 +76,8 @@ class _EpochTrainer:
     def __init__(self, engine: Engine, shard: Shard, context: RunContext, monitor: Monitor) -> None:
         self.engine, self.shard, self.context, self.monitor = engine, shard, context, monitor
         self.config = engine.config
-        self.train_data = engine.place(shard.train)
-        self.val_data = engine.place(shard.val)
         self.steps = steps_per_epoch(shard.train_images, self.config.batch_size)
-        self.pixels = int(np.prod(shard.train.masks.shape[1:]))
+        self.pixels = int(np.prod(engine.shape))
 
     def run(self, state: RunState) -> None:
         """One epoch: train, score, judge, report."""
@@ -92,9 +91,7 @@ class _EpochTrainer:
         val_loss, val_accuracy, _ = self._means(validated.sum(axis=0), len(validated))
         row = EpochRow(
             epoch=epoch,
-            learning_rate=self.engine.learning_rate(
-                epoch * steps_per_epoch(self.shard.train_images, self.config.batch_size) - 1
-            ),
+            learning_rate=self.engine.learning_rate(epoch * self.steps - 1),
             loss=loss,
             accuracy=accuracy,
             dice=dice,
@@ -115,12 +112,13 @@ class _EpochTrainer:
         order = epoch_order(
             self.shard.train_images, config.batch_size, context.world_size, context.rank, config.seed, epoch
         )
-        steps = len(order.rows)
-        parts = []
-        for start in range(0, steps, config.steps_per_call):
-            stop = min(start + config.steps_per_call, steps)
-            parts.append(self.engine.train_steps(self.train_data, order, start, stop))
-            self.monitor.steps_done(epoch, stop, steps, parts[-1])
+        parts: list[tf.Tensor] = []
+        done = 0
+        with closing(self.shard.train.chunks(order, config.steps_per_call)) as chunks:
+            for chunk in chunks:
+                parts.append(self.engine.train_steps(chunk))
+                done += chunk.steps
+                self.monitor.steps_done(epoch, done, self.steps, parts[-1])
         counts = np.concatenate([part.numpy() for part in parts]).astype(np.float64)
         real = order.weights > 0
         broken = (~np.isfinite(counts).all(axis=2) & real).sum(axis=1)
@@ -132,14 +130,14 @@ class _EpochTrainer:
         return summed[:4]
 
     def _not_finite(self, epoch: int, step: int, order: EpochOrder) -> str:
-        own = [self.shard.train.names[row] for row in order.rows[step][order.weights[step] > 0]]
+        own = self.shard.train.names(order.rows[step][order.weights[step] > 0].tolist())
         return f"loss is not finite at epoch {epoch}, step {step + 1} of {len(order.rows)}, images {', '.join(own)}"
 
     def _validate(self) -> NDArray[np.float64]:
         """(validation images, 4) ``image_counts`` of every image, from whichever worker scored it."""
         counts = np.zeros((len(self.shard.val_names), 4))
         rows = validation_rows(len(counts), self.context.world_size, self.context.rank)
-        counts[rows.start : rows.stop] = self.engine.score(self.val_data)
+        counts[rows.start : rows.stop] = self.engine.score(self.shard.val)
         return self.engine.sum_over_workers(counts)
 
     def _means(self, sums: NDArray[np.float64], images: int) -> tuple[float, float, float]:

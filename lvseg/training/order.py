@@ -5,6 +5,10 @@ image. Every step takes one image of each lane, in an order drawn from (seed, ep
 holds whole lanes, so its images are one run of neighbouring rows, and the images of a step are
 the same whatever the number of workers. In the last step the shorter lanes have no image left:
 a place with weight 0 stands in, and every worker makes the same number of steps.
+
+A long lane is shuffled so that it can be read as a stream: its blocks of neighbouring rows in a drawn
+order, then every row put off by a drawn number of places. Whoever shows the lane then needs no more than
+``window_rows`` of it in memory. This order holds for small and large data alike, wherever the images are kept.
 """
 
 from __future__ import annotations
@@ -15,6 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.errors import ConfigError
+
+BLOCK_ROWS = 64
+"""Rows that are read together: a row group of the records."""
+WINDOW_ROWS = 2048
+"""Rows to shuffle among, over all lanes of a batch …"""
+LANE_WINDOW_ROWS = (256, 1024)
+"""… but at least and at most so many in a lane."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,17 +78,58 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
     return -(-images // batch_size)
 
 
+def window_rows(batch_size: int) -> int:
+    """Rows of a lane that are shuffled together; a lane of so many or fewer is shuffled whole."""
+    least, most = LANE_WINDOW_ROWS
+    return min(max(WINDOW_ROWS // batch_size, least), most)
+
+
+def block_bounds(rows: range) -> NDArray[np.int64]:
+    """Bounds that cut rows of a part into blocks; blocks begin at multiples of ``BLOCK_ROWS``, as row groups do."""
+    inner = np.arange(-(-(rows.start + 1) // BLOCK_ROWS) * BLOCK_ROWS, rows.stop, BLOCK_ROWS)
+    return np.concatenate([[rows.start], inner, [rows.stop]]).astype(np.int64)
+
+
+def training_blocks(images: int, batch_size: int, workers: int, rank: int) -> NDArray[np.int64]:
+    """Bounds of the blocks in which ``epoch_order`` shows a worker's images, as rows of the whole part."""
+    bounds = even_bounds(images, batch_size)
+    lanes = _lanes(batch_size, workers, rank)
+    blocks = [block_bounds(range(int(bounds[lane]), int(bounds[lane + 1])))[:-1] for lane in lanes]
+    return np.unique(np.concatenate([*blocks, [bounds[lanes[-1] + 1]]]))
+
+
+def _lanes(batch_size: int, workers: int, rank: int) -> range:
+    return range(rank * batch_size // workers, (rank + 1) * batch_size // workers)
+
+
+def _lane_order(rows: range, window: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """The rows of a lane in a drawn order; a long lane's can be shown with ``window`` rows in memory.
+
+    A block's first row comes in when its place is due, its last is put off by less than ``window`` − 2 blocks:
+    the blocks that are in use at any moment hold at most ``window`` rows.
+    """
+    if len(rows) <= window:
+        return rows.start + random.permutation(len(rows))
+    bounds = block_bounds(rows)
+    blocks = random.permutation(len(bounds) - 1)
+    places = np.concatenate([np.arange(bounds[block], bounds[block + 1]) for block in blocks])
+    put_off = random.uniform(0, window - 2 * BLOCK_ROWS, len(rows))
+    return places[np.argsort(np.arange(len(rows)) + put_off, kind="stable")]
+
+
 def epoch_order(images: int, batch_size: int, workers: int, rank: int, seed: int, epoch: int) -> EpochOrder:
     """The order in which a worker shows its images in an epoch; every image exactly once."""
     bounds = even_bounds(images, batch_size)
     steps = steps_per_epoch(images, batch_size)
-    lanes = range(rank * batch_size // workers, (rank + 1) * batch_size // workers)
+    lanes = _lanes(batch_size, workers, rank)
+    window = window_rows(batch_size)
     rows = np.zeros((steps, len(lanes)), np.int32)
     weights = np.zeros((steps, len(lanes)), np.float32)
     for place, lane in enumerate(lanes):
         size = bounds[lane + 1] - bounds[lane]
-        order = np.random.default_rng([seed, epoch, lane]).permutation(size)
-        rows[:size, place] = order + bounds[lane] - bounds[lanes[0]]
+        lane_rows = range(int(bounds[lane]), int(bounds[lane + 1]))
+        order = _lane_order(lane_rows, window, np.random.default_rng([seed, epoch, lane]))
+        rows[:size, place] = order - bounds[lanes[0]]
         weights[:size, place] = 1
     lane_sizes = np.diff(bounds)
     batch_images = (lane_sizes[None, :] > np.arange(steps)[:, None]).sum(axis=1).astype(np.float32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,7 @@ _WINDOW = (1.0, 99.5)
 
 
 def comparison_grid(
-    images: NDArray[np.integer], masks: NDArray[np.uint8], predictions: NDArray[np.uint8]
+    images: NDArray[Any], masks: NDArray[np.uint8], predictions: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
     """One row an image: the image, the label on it, the prediction on it with the label's outline.
 
@@ -53,14 +55,14 @@ def _view(region: NDArray[np.uint8]) -> tuple[slice, slice]:
     return slice(start[0], start[0] + size[0]), slice(start[1], start[1] + size[1])
 
 
-def _row(image: NDArray[np.integer], mask: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _row(image: NDArray[Any], mask: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> NDArray[np.uint8]:
     plain = _panel(image)
     label, predicted = _enlarge(mask), _enlarge(prediction)
     shown = _outlined(_filled(plain, predicted, _PREDICTION_BGR), label, _LABEL_BGR)
     return np.hstack([plain, _filled(plain, label, _LABEL_BGR), shown])
 
 
-def _panel(image: NDArray[np.integer]) -> NDArray[np.uint8]:
+def _panel(image: NDArray[Any]) -> NDArray[np.uint8]:
     low, high = np.percentile(image, _WINDOW)
     grey = np.clip((image.astype(np.float32) - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
     grey = cv2.resize(grey, (PANEL_PX, PANEL_PX), interpolation=cv2.INTER_AREA)

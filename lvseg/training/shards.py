@@ -1,80 +1,99 @@
-"""Rows of record tables → a worker's images in memory."""
+"""A worker's images: in memory, on its node's disk, or read as they are needed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from lvseg.config import SplitName
-from lvseg.errors import RecordsError
-from lvseg.records import Manifest, read_rows
-from lvseg.records.codec import pixels
-from lvseg.training.context import Images, Shard
-
-COLUMNS = ("name", "case_id", "rows", "columns", "image_dtype", "image", "mask")
-"""Columns of the records that training reads."""
-
-
-def read_tables(records: Path, manifest: Manifest, split: SplitName) -> Iterator[pa.Table]:
-    """All rows of a part, a table for each record file, read one after another."""
-    for file in manifest.part(split, records).files:
-        yield read_rows(records / file.file, manifest.format, columns=COLUMNS)
+from lvseg.config import TrainConfig
+from lvseg.records import Manifest
+from lvseg.store import UPath
+from lvseg.training.cache import cache_folder, cached_rows
+from lvseg.training.context import Shard
+from lvseg.training.feed import Feed, HostFeed, MemoryFeed
+from lvseg.training.order import block_bounds, training_blocks
+from lvseg.training.portion import Mode, Portion, collect, decode, portions
+from lvseg.training.stream import StreamRows
 
 
-def collect(batches: Iterable[pa.Table], shape: tuple[int, int]) -> Images:
-    """Rows of record tables → arrays in memory.
+def memory_feed(portion: Portion, tables: Iterable[pa.Table] | None = None) -> MemoryFeed:
+    """All images in memory; from these tables, or read now."""
+    tables = portion.tables() if tables is None else tables
+    return MemoryFeed(collect(tables, portion.shape, len(portion.rows)))
+
+
+def disk_feed(portion: Portion, fold: int | None = None) -> HostFeed:
+    """Images in the node's cache, written by whoever needs them first.
 
     Raises:
-        RecordsError: an image is not of ``shape``.
+        ConfigError: the cache has too little room, or cannot be written.
+        RecordsError: a record file cannot be read.
     """
-    names: list[str] = []
-    case_ids: list[str] = []
-    images: list[np.ndarray] = []
-    masks: list[np.ndarray] = []
-    for table in batches:
-        for row in table.to_pylist():
-            found = (row["rows"], row["columns"])
-            if found != shape:
-                raise RecordsError(
-                    f"record {row['name']}: image is {found[0]}x{found[1]}, expected {shape[0]}x{shape[1]}"
-                )
-            names.append(row["name"])
-            case_ids.append(row["case_id"])
-            images.append(pixels(row["image"], row["image_dtype"], found, row["name"]))
-            masks.append(pixels(row["mask"], "|u1", found, row["name"]))
-    return Images(
-        images=_stack(images, shape), masks=_stack(masks, shape), names=tuple(names), case_ids=tuple(case_ids)
+    count, part = len(portion.rows), portion.part
+    split = portion.split if fold is None else f"fold-{fold}-{portion.split}"
+    name = f"{portion.manifest.records_sha256[:32]}-{split}-{portion.rows.start}-{portion.rows.stop}"
+    rows = cached_rows(
+        cache_folder() / name,
+        count,
+        portion.shape,
+        part.pixel_bytes * count // part.images,
+        lambda: (decode(table, portion.shape) for table in portion.tables()),
     )
+    return HostFeed(rows, count, portion.names)
 
 
-def _stack(arrays: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
-    return np.stack(arrays) if arrays else np.zeros((0, *shape), np.uint8)
+def stream_feed(portion: Portion, bounds: NDArray[np.int64] | None = None) -> HostFeed:
+    """Images that are read again every epoch.
+
+    Args:
+        portion: What to show.
+        bounds: Where the blocks begin, as rows of the part; default: as for reading in order.
+    """
+    bounds = block_bounds(portion.rows) if bounds is None else bounds
+    rows = StreamRows(portion.read, bounds - portion.rows.start, portion.shape)
+    return HostFeed(rows, len(portion.rows), portion.names)
 
 
-def collect_shard(
-    train: Iterable[pa.Table], val: Iterable[pa.Table], shape: tuple[int, int], facts: dict[str, Any]
+def open_shard(
+    mode: Mode,
+    records: UPath,
+    manifest: Manifest,
+    config: TrainConfig,
+    facts: dict[str, Any],
+    *,
+    workers: int = 1,
+    rank: int = 0,
+    tables: tuple[Iterable[pa.Table], Iterable[pa.Table]] | None = None,
 ) -> Shard:
-    """A worker's ``Shard`` from its rows and the facts about the whole, see ``split_facts``."""
+    """A worker's ``Shard``.
+
+    Args:
+        mode: Where the images are kept.
+        records: The record set.
+        manifest: Its facts, with the parts train and val.
+        config: The run.
+        facts: See ``split_facts``.
+        workers: How many share the images.
+        rank: Which of them this is.
+        tables: The worker's training and validation rows, where they were read already; for mode memory.
+    """
+    train, val = portions(records, manifest, config.batch_size, workers, rank)
+    feeds: tuple[Feed, Feed]
+    if mode == "memory":
+        feeds = memory_feed(train, tables and tables[0]), memory_feed(val, tables and tables[1])
+    elif mode == "disk":
+        feeds = disk_feed(train, config.fold), disk_feed(val, config.fold)
+    else:
+        blocks = training_blocks(train.part.images, config.batch_size, workers, rank)
+        feeds = stream_feed(train, blocks), stream_feed(val)
     return Shard(
-        train=collect(train, shape),
-        val=collect(val, shape),
+        train=feeds[0],
+        val=feeds[1],
         train_images=facts["train_images"],
         val_names=tuple(facts["val_names"]),
         val_case_ids=tuple(facts["val_case_ids"]),
     )
-
-
-def split_facts(records: Path, manifest: Manifest) -> dict[str, Any]:
-    """What every worker must know of the whole: how many images there are, and the validation images' names."""
-    val = manifest.part("val", records)
-    tables = [read_rows(records / file.file, manifest.format, columns=("name", "case_id")) for file in val.files]
-    table = pa.concat_tables(tables)
-    return {
-        "train_images": manifest.part("train", records).images,
-        "val_names": table["name"].to_pylist(),
-        "val_case_ids": table["case_id"].to_pylist(),
-    }

@@ -11,6 +11,7 @@ from lvseg.distributed.convert import convert
 from lvseg.distributed.session import ray_session
 from lvseg.phantom import write_phantom
 from lvseg.records import Manifest
+from tests.discs import write_records
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +34,10 @@ def converted(cluster: None, phantom: Path, tmp_path_factory: pytest.TempPathFac
     """The phantom as Parquet records, and their manifest."""
     records = tmp_path_factory.mktemp("records") / "parquet"
     return records, convert(phantom, records, ConvertConfig(val_fraction=0.34, shard_images=8))
+
+
+@pytest.fixture(scope="session")
+def made(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
+    """Discs as Parquet records, written without a conversion, and their manifest."""
+    records = tmp_path_factory.mktemp("made") / "parquet"
+    return records, write_records(records, train=19, val=7, size=64, shard_images=8)

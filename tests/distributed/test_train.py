@@ -14,14 +14,14 @@ import psutil
 import pytest
 import yaml
 
-from lvseg.config import ConvertConfig, TrainConfig
-from lvseg.distributed.convert import convert
+from lvseg.config import TrainConfig
 from lvseg.distributed.train import run_training
 from lvseg.errors import ConfigError, RecordsError, RunError, TrainingError
 from lvseg.records import Manifest
 from lvseg.results import EpochRow, read_history, read_result
 from lvseg.run_folder import Run
 from lvseg.training.evaluate import evaluate_run
+from tests.discs import write_records
 from tests.distributed.weights import assert_same_weights
 
 pytestmark = pytest.mark.ray
@@ -34,8 +34,8 @@ LOSS_TOLERANCE = 1e-5
 SAME_NUMBERS = ("learning_rate", "loss", "accuracy", "dice", "val_loss", "val_accuracy", "val_dice", "val_dice_pooled")
 
 
-def run_of(converted: tuple[Path, Manifest], folder: Path, config: TrainConfig) -> Run:
-    records, manifest = converted
+def run_of(made: tuple[Path, Manifest], folder: Path, config: TrainConfig) -> Run:
+    records, manifest = made
     return Run(folder=folder, config=config, records=records, manifest=manifest)
 
 
@@ -48,21 +48,21 @@ def assert_same_history(first: list[EpochRow], second: list[EpochRow]) -> None:
 
 
 @pytest.fixture(scope="module")
-def one_worker(converted: tuple[Path, Manifest], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = run_of(converted, tmp_path_factory.mktemp("runs") / "one", SHORT)
+def one_worker(made: tuple[Path, Manifest], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = run_of(made, tmp_path_factory.mktemp("runs") / "one", SHORT)
     run_training(run)
     return run.folder
 
 
-def test_uneven_data(converted: tuple[Path, Manifest]) -> None:
+def test_uneven_data(made: tuple[Path, Manifest]) -> None:
     """The tests below mean something only if the last batch and the shards are uneven."""
-    _, manifest = converted
+    _, manifest = made
     assert manifest.splits["train"].images % SHORT.batch_size
     assert manifest.splits["val"].images % 2 or manifest.splits["val"].images % 3
 
 
-def test_run_folder_is_complete(one_worker: Path, converted: tuple[Path, Manifest]) -> None:
-    records, manifest = converted
+def test_run_folder_is_complete(one_worker: Path, made: tuple[Path, Manifest]) -> None:
+    records, manifest = made
     result, history = read_result(one_worker), read_history(one_worker)
     assert result.status == "finished"
     assert result.workers == 1
@@ -82,43 +82,43 @@ def test_run_folder_is_complete(one_worker: Path, converted: tuple[Path, Manifes
 
 @pytest.mark.parametrize("workers", [2, 3])
 def test_more_workers_give_the_same_run(
-    workers: int, one_worker: Path, converted: tuple[Path, Manifest], tmp_path: Path
+    workers: int, one_worker: Path, made: tuple[Path, Manifest], tmp_path: Path
 ) -> None:
-    run = run_of(converted, tmp_path / "many", dataclasses.replace(SHORT, workers=workers))
+    run = run_of(made, tmp_path / "many", dataclasses.replace(SHORT, workers=workers))
     run_training(run)
     assert_same_history(read_history(run.folder), read_history(one_worker))
     assert_same_weights(run.folder, one_worker)
 
 
-def test_tfrecord_gives_the_same_run(cluster: None, phantom: Path, one_worker: Path, tmp_path: Path) -> None:
+def test_tfrecord_gives_the_same_run(cluster: None, one_worker: Path, tmp_path: Path) -> None:
     records = tmp_path / "records"
-    manifest = convert(phantom, records, ConvertConfig(val_fraction=0.34, format="tfrecord"))
+    manifest = write_records(records, train=19, val=7, size=64, shard_images=8, format="tfrecord")
     run = run_of((records, manifest), tmp_path / "run", SHORT)
     run_training(run)
     assert_same_history(read_history(run.folder), read_history(one_worker))
 
 
-def test_finished_run_is_not_trained_again(one_worker: Path, converted: tuple[Path, Manifest]) -> None:
+def test_finished_run_is_not_trained_again(one_worker: Path, made: tuple[Path, Manifest]) -> None:
     before = (one_worker / "history.csv").stat().st_mtime_ns
-    assert run_training(run_of(converted, one_worker, SHORT)) == read_result(one_worker)
+    assert run_training(run_of(made, one_worker, SHORT)) == read_result(one_worker)
     assert (one_worker / "history.csv").stat().st_mtime_ns == before
     with pytest.raises(RunError, match="learning_rate"):
-        run_training(run_of(converted, one_worker, dataclasses.replace(SHORT, learning_rate=0.5)))
+        run_training(run_of(made, one_worker, dataclasses.replace(SHORT, learning_rate=0.5)))
 
 
-def test_what_cannot_work_is_refused_before_it_starts(converted: tuple[Path, Manifest], tmp_path: Path) -> None:
+def test_what_cannot_work_is_refused_before_it_starts(made: tuple[Path, Manifest], tmp_path: Path) -> None:
     many = dataclasses.replace(SHORT, batch_size=64, workers=64)
     with pytest.raises(ConfigError, match="workers must be at most the number of training images"):
-        run_training(run_of(converted, tmp_path / "many", many))
+        run_training(run_of(made, tmp_path / "many", many))
     with pytest.raises(ConfigError, match=r"gpu: 1 worker\(s\) of 1 GPU\(s\) need 1, this machine has 0"):
-        run_training(run_of(converted, tmp_path / "gpu", dataclasses.replace(SHORT, gpu=True)))
+        run_training(run_of(made, tmp_path / "gpu", dataclasses.replace(SHORT, gpu=True)))
     with pytest.raises(ConfigError, match=r"cpus_per_worker: 2 worker\(s\) of 500 CPU\(s\) need 1000"):
-        run_training(run_of(converted, tmp_path / "cpus", dataclasses.replace(SHORT, workers=2, cpus_per_worker=500)))
+        run_training(run_of(made, tmp_path / "cpus", dataclasses.replace(SHORT, workers=2, cpus_per_worker=500)))
     assert not list(tmp_path.iterdir())
 
 
-def test_damaged_record_file_ends_the_run_with_its_name(converted: tuple[Path, Manifest], tmp_path: Path) -> None:
-    records, manifest = converted
+def test_damaged_record_file_ends_the_run_with_its_name(made: tuple[Path, Manifest], tmp_path: Path) -> None:
+    records, manifest = made
     copy = tmp_path / "records"
     shutil.copytree(records, copy)
     damaged = copy / manifest.splits["train"].files[-1].file
@@ -128,18 +128,18 @@ def test_damaged_record_file_ends_the_run_with_its_name(converted: tuple[Path, M
 
 
 def test_error_in_a_worker_fails_the_run_in_one_line(
-    converted: tuple[Path, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: tuple[Path, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lvseg.distributed.train.split_facts", lambda *_: {"train_images": "eighteen"})
-    run = run_of(converted, tmp_path / "run", dataclasses.replace(SHORT, max_failures=0))
+    run = run_of(made, tmp_path / "run", dataclasses.replace(SHORT, max_failures=0))
     with pytest.raises(TrainingError, match=r"^run run failed: [^\n]+$"):
         run_training(run)
     assert read_result(run.folder).status == "failed"
 
 
 @pytest.fixture(scope="module")
-def unbroken(converted: tuple[Path, Manifest], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = run_of(converted, tmp_path_factory.mktemp("runs") / "unbroken", LONG)
+def unbroken(made: tuple[Path, Manifest], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = run_of(made, tmp_path_factory.mktemp("runs") / "unbroken", LONG)
     run_training(run)
     return run.folder
 
@@ -171,17 +171,17 @@ def start_training(records: Path, folder: Path, repository: Path, **streams: int
 
 
 def test_killed_run_resumes_to_the_same_weights(
-    unbroken: Path, converted: tuple[Path, Manifest], tmp_path: Path, repository: Path
+    unbroken: Path, made: tuple[Path, Manifest], tmp_path: Path, repository: Path
 ) -> None:
     folder = tmp_path / "killed"
-    with start_training(converted[0], folder, repository) as first:
+    with start_training(made[0], folder, repository) as first:
         wait_for_epochs(folder, 3, first)
         family = [first, *psutil.Process(first.pid).children(recursive=True)]
         for process in family:
             process.send_signal(signal.SIGKILL)
     broken_at = epochs_done(folder)
     assert 3 <= broken_at < LONG.epochs
-    with start_training(converted[0], folder, repository) as second:
+    with start_training(made[0], folder, repository) as second:
         assert second.wait(DEADLINE_S) == 0
     assert [row.epoch for row in read_history(folder)] == list(range(1, LONG.epochs + 1))
     assert_same_history(read_history(folder), read_history(unbroken))
@@ -189,9 +189,9 @@ def test_killed_run_resumes_to_the_same_weights(
     assert len(list((folder / "checkpoints").glob("epoch-*"))) <= 2
 
 
-def test_interrupted_run_says_how_to_go_on(converted: tuple[Path, Manifest], tmp_path: Path, repository: Path) -> None:
+def test_interrupted_run_says_how_to_go_on(made: tuple[Path, Manifest], tmp_path: Path, repository: Path) -> None:
     folder = tmp_path / "interrupted"
-    with start_training(converted[0], folder, repository, stderr=subprocess.PIPE) as run:
+    with start_training(made[0], folder, repository, stderr=subprocess.PIPE) as run:
         wait_for_epochs(folder, 1, run)
         run.send_signal(signal.SIGINT)
         _, errors = run.communicate(timeout=DEADLINE_S)
@@ -202,10 +202,10 @@ def test_interrupted_run_says_how_to_go_on(converted: tuple[Path, Manifest], tmp
 
 
 def test_ray_restarts_a_killed_worker(
-    unbroken: Path, converted: tuple[Path, Manifest], tmp_path: Path, repository: Path
+    unbroken: Path, made: tuple[Path, Manifest], tmp_path: Path, repository: Path
 ) -> None:
     folder = tmp_path / "restarted"
-    with start_training(converted[0], folder, repository) as run:
+    with start_training(made[0], folder, repository) as run:
         wait_for_epochs(folder, 3, run)
         workers = [
             process

@@ -28,16 +28,16 @@ BASE = TrainConfig(model="fcn", epochs=2, batch_size=4, picture_every=0)
 RATES = {"learning_rate": Dimension(kind="grid", values=(1e-3, 2e-3))}
 
 
-def sweep_of(converted: tuple[Path, Manifest], folder: Path, **changes: object) -> Sweep:
+def sweep_of(made: tuple[Path, Manifest], folder: Path, **changes: object) -> Sweep:
     settings = {"base": BASE, "space": RATES, "tune": TuneConfig(trials=1), **changes}
-    return Sweep(folder=folder, records=converted[0], **settings)  # type: ignore[arg-type]
+    return Sweep(folder=folder, records=made[0], **settings)  # type: ignore[arg-type]
 
 
 def test_every_trial_is_a_run(
-    converted: tuple[Path, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: tuple[Path, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(converted[0].parent)
-    sweep = dataclasses.replace(sweep_of(converted, tmp_path / "sweep"), records=Path(converted[0].name))
+    monkeypatch.chdir(made[0].parent)
+    sweep = dataclasses.replace(sweep_of(made, tmp_path / "sweep"), records=Path(made[0].name))
     told: list[tuple[str, int, float]] = []
     results = run_sweep(sweep, plan_resources(sweep), lambda *report: told.append(report))
     assert [result.name for result in results] == ["trial-00000", "trial-00001"]
@@ -51,8 +51,8 @@ def test_every_trial_is_a_run(
     run = Run(
         folder=tmp_path / "alone",
         config=dataclasses.replace(BASE, learning_rate=results[0].config["learning_rate"]),
-        records=converted[0],
-        manifest=converted[1],
+        records=made[0],
+        manifest=made[1],
     )
     run_training(run)
     alone, trial = read_history(run.folder), read_history(sweep.folder / results[0].name)
@@ -70,11 +70,12 @@ def test_every_trial_is_a_run(
 def damage(trial: Path) -> None:
     """As if the trial had broken off and its checkpoint were cut."""
     (trial / "result.json").unlink()
-    (trial / "checkpoints" / "latest" / "optimizer.npz").write_bytes(b"damaged")
+    for path in (trial / "checkpoints").glob("epoch-*/optimizer.npz"):
+        path.write_bytes(b"damaged")
 
 
-def test_failed_trial_costs_itself_only(converted: tuple[Path, Manifest], tmp_path: Path) -> None:
-    sweep = sweep_of(converted, tmp_path / "sweep", base=dataclasses.replace(BASE, epochs=1))
+def test_failed_trial_costs_itself_only(made: tuple[Path, Manifest], tmp_path: Path) -> None:
+    sweep = sweep_of(made, tmp_path / "sweep", base=dataclasses.replace(BASE, epochs=1))
     run_sweep(sweep, plan_resources(sweep))
     damage(sweep.folder / "trial-00001")
     results = run_sweep(sweep, plan_resources(sweep))
@@ -87,9 +88,9 @@ def test_failed_trial_costs_itself_only(converted: tuple[Path, Manifest], tmp_pa
         run_sweep(sweep, plan_resources(sweep))
 
 
-def test_trials_of_two_workers_fit_beside_each_other(converted: tuple[Path, Manifest], tmp_path: Path) -> None:
+def test_trials_of_two_workers_fit_beside_each_other(made: tuple[Path, Manifest], tmp_path: Path) -> None:
     """Three cores hold one trial of two workers at a time; the other waits, nothing locks up."""
-    sweep = sweep_of(converted, tmp_path / "sweep", base=dataclasses.replace(BASE, workers=2, epochs=1))
+    sweep = sweep_of(made, tmp_path / "sweep", base=dataclasses.replace(BASE, workers=2, epochs=1))
     resources = plan_resources(sweep)
     assert resources.concurrency == 1
     results = run_sweep(sweep, resources)
@@ -100,17 +101,17 @@ def test_trials_of_two_workers_fit_beside_each_other(converted: tuple[Path, Mani
     assert groups == []
 
 
-def test_trial_that_cannot_fit_is_refused(converted: tuple[Path, Manifest], tmp_path: Path) -> None:
+def test_trial_that_cannot_fit_is_refused(made: tuple[Path, Manifest], tmp_path: Path) -> None:
     cores = int(ray.cluster_resources()["CPU"])
     base = dataclasses.replace(BASE, workers=cores + 1, batch_size=cores + 1)
     with pytest.raises(ConfigError, match=f"a trial of {cores + 1} does not fit: the cluster has {cores} CPUs"):
-        plan_resources(sweep_of(converted, tmp_path / "sweep", base=base))
+        plan_resources(sweep_of(made, tmp_path / "sweep", base=base))
 
 
-def test_interrupted_sweep_fails_no_trial(converted: tuple[Path, Manifest], tmp_path: Path, repository: Path) -> None:
+def test_interrupted_sweep_fails_no_trial(made: tuple[Path, Manifest], tmp_path: Path, repository: Path) -> None:
     flags = ["--epochs", "500", "--picture-every", "0", "--trials", "2", "--runs", tmp_path, "--name", "sweep"]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    command = [sys.executable, "-m", "lvseg.cli", "tune", converted[0], *flags]
+    command = [sys.executable, "-m", "lvseg.cli", "tune", made[0], *flags]
     with subprocess.Popen(
         command, env={**environment, "PYTHONPATH": str(repository)}, stderr=subprocess.PIPE
     ) as process:

@@ -7,7 +7,8 @@ from lvseg.config import TrainConfig
 from lvseg.training import engine as engine_module
 from lvseg.training.context import Images
 from lvseg.training.engine import Engine, image_counts, standardise
-from lvseg.training.order import epoch_order
+from lvseg.training.feed import MemoryFeed
+from lvseg.training.order import EpochOrder, epoch_order
 from tests.discs import SIZE, make_images
 
 CONFIG = TrainConfig(model="fc", batch_size=4, learning_rate=1e-3, decay_rate=0.5, decay_steps=2)
@@ -15,6 +16,11 @@ CONFIG = TrainConfig(model="fc", batch_size=4, learning_rate=1e-3, decay_rate=0.
 
 def make_engine(config: TrainConfig = CONFIG) -> Engine:
     return Engine(config, (SIZE, SIZE), tf.distribute.get_strategy())
+
+
+def train_epoch(engine: Engine, data: Images, order: EpochOrder, steps: int) -> np.ndarray:
+    """An epoch, so many steps in a call; returns the counts of every step."""
+    return np.concatenate([engine.train_steps(chunk).numpy() for chunk in MemoryFeed(data).chunks(order, steps)])
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +72,7 @@ def test_an_epoch_is_what_a_plain_tensorflow_loop_does(engine: Engine) -> None:
     assert order.weights.sum(axis=1).tolist() == [4, 2]
 
     before = engine.model.get_weights()
-    engine.train_steps(engine.place(data), order, 0, 2)
+    assert len(train_epoch(engine, data, order, 2)) == 2
     assert int(engine.optimizer.iterations) == 2
     for got, want, start in zip(engine.model.get_weights(), plain.get_weights(), before, strict=True):
         np.testing.assert_allclose(got, want, atol=2e-6)
@@ -75,18 +81,18 @@ def test_an_epoch_is_what_a_plain_tensorflow_loop_does(engine: Engine) -> None:
 
 def test_steps_in_one_call_or_in_several_are_the_same() -> None:
     data, order = make_images(range(6)), epoch_order(6, 2, 1, 0, seed=0, epoch=1)
-    at_once, one_by_one = make_engine(), make_engine()
-    counts = at_once.train_steps(at_once.place(data), order, 0, 3).numpy()
-    parts = [one_by_one.train_steps(one_by_one.place(data), order, step, step + 1).numpy() for step in range(3)]
-    np.testing.assert_allclose(np.concatenate(parts), counts, rtol=1e-6)
-    for a, b in zip(at_once.model.get_weights(), one_by_one.model.get_weights(), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-7)
+    at_once, *others = make_engine(), make_engine(), make_engine()
+    counts = train_epoch(at_once, data, order, 16)
+    for steps, other in enumerate(others, start=1):
+        np.testing.assert_allclose(train_epoch(other, data, order, steps), counts, rtol=1e-6)
+        for a, b in zip(at_once.model.get_weights(), other.model.get_weights(), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-7)
 
 
 @pytest.mark.parametrize("count", [1, 8, 9, 16, 21])
 def test_every_image_is_scored_once(engine: Engine, count: int) -> None:
     data = make_images(range(count))
-    scored = engine.score(engine.place(data))
+    scored = engine.score(MemoryFeed(data))
     predicted = engine.predict(data.images)
     assert scored.shape == (count, 4)
     np.testing.assert_array_equal(scored[:, 3], data.masks.sum(axis=(1, 2)))
@@ -95,7 +101,7 @@ def test_every_image_is_scored_once(engine: Engine, count: int) -> None:
 
 
 def test_the_score_does_not_depend_on_its_batch(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = engine.place(make_images(range(10)))
+    data = MemoryFeed(make_images(range(10)))
     scored = engine.score(data)
     monkeypatch.setattr(engine_module, "SCORE_BATCH", 3)
     np.testing.assert_allclose(engine.score(data), scored, rtol=1e-5)
@@ -103,7 +109,7 @@ def test_the_score_does_not_depend_on_its_batch(engine: Engine, monkeypatch: pyt
 
 def test_no_images_have_no_scores(engine: Engine) -> None:
     nothing = np.zeros((0, SIZE, SIZE), np.uint8)
-    data = engine.place(Images(images=nothing, masks=nothing, names=(), case_ids=()))
+    data = MemoryFeed(Images(images=nothing, masks=nothing, names=(), case_ids=()))
     assert engine.score(data).shape == (0, 4)
 
 

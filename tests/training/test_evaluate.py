@@ -12,7 +12,8 @@ from lvseg.training.context import LocalContext
 from lvseg.training.evaluate import evaluate_run
 from lvseg.training.loop import train
 from lvseg.training.monitor import Monitor
-from lvseg.training.shards import collect_shard, read_tables, split_facts
+from lvseg.training.portion import split_facts
+from lvseg.training.shards import open_shard
 from tests.discs import SIZE, write_records
 
 
@@ -23,8 +24,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, RunResult]:
     config = TrainConfig(model="fc", epochs=5, learning_rate=2e-3)
     run = Run(folder=root / "runs/one", config=config, records=root / "records", manifest=manifest)
     open_run(run)
-    tables = {split: read_tables(run.records, manifest, split) for split in ("train", "val")}
-    shard = collect_shard(tables["train"], tables["val"], (SIZE, SIZE), split_facts(run.records, manifest))
+    shard = open_shard("memory", run.records, manifest, config, split_facts(run.records, manifest))
     context = LocalContext(run.folder / "checkpoints")
     outcome = train(config, (SIZE, SIZE), lambda: shard, context, Monitor())
     return run, finish_run(run, outcome, context.best_checkpoint)

@@ -2,7 +2,6 @@ import dataclasses
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +11,10 @@ from lvseg.config import TrainConfig
 from lvseg.evaluation import dice
 from lvseg.training.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from lvseg.training.engine import SCORE_BATCH, Engine
-from lvseg.training.order import EpochOrder, epoch_order
+from lvseg.training.feed import Chunk
+from lvseg.training.order import epoch_order
 from lvseg.training.state import CHECKPOINT_WEIGHTS
-from tests.discs import SIZE, make_shard
+from tests.discs import SIZE, make_images, make_shard
 from tests.training.conftest import Trainer
 
 CONFIG = TrainConfig(model="fc", epochs=4, batch_size=4, learning_rate=2e-3, steps_per_call=3)
@@ -49,14 +49,17 @@ def test_a_resumed_run_ends_like_an_unbroken_one(tmp_path: Path) -> None:
     assert (rest.state.best_epoch, rest.state.best_by_case) == (whole.state.best_epoch, whole.state.best_by_case)
     for got, want in zip(without_timings(rest.state.history), without_timings(whole.state.history), strict=True):
         assert got == pytest.approx(want, rel=1e-6, abs=1e-9)
-    for a, b in zip(weights_in(tmp_path / "broken/latest"), weights_in(tmp_path / "unbroken/latest"), strict=True):
+    with broken.context.latest_checkpoint() as ours, unbroken.context.latest_checkpoint() as theirs:
+        pairs = list(zip(weights_in(ours), weights_in(theirs), strict=True))
+    for a, b in pairs:
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
 def test_a_run_that_is_done_reads_no_images(trainer: Trainer) -> None:
     config = dataclasses.replace(CONFIG, epochs=1)
     first = trainer(config)
-    saved = json.loads((trainer.folder / "latest" / "state.json").read_text())
+    with trainer.context.latest_checkpoint() as latest:
+        saved = json.loads((latest / "state.json").read_text())
     assert saved == dataclasses.asdict(first.state)
     again = trainer(config, shard=None)
     assert trainer.context.reports == []
@@ -69,9 +72,9 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_step(
 ) -> None:
     plain = Engine.train_steps
 
-    def break_one_image(self: Engine, data: Any, order: EpochOrder, start: int, stop: int) -> tf.Tensor:
-        counts = plain(self, data, order, start, stop).numpy()
-        counts[order.rows[start:stop] == 5] = np.nan
+    def break_one_image(self: Engine, chunk: Chunk) -> tf.Tensor:
+        counts = plain(self, chunk).numpy()
+        counts[chunk.order.rows[: chunk.steps] == 5] = np.nan
         return tf.constant(counts)
 
     monkeypatch.setattr(Engine, "train_steps", break_one_image)
@@ -104,15 +107,16 @@ def test_scores_are_those_of_the_kept_weights_on_every_image(trainer: Trainer) -
     state = trainer(config, shard).state
     engine = Engine(config, (SIZE, SIZE), tf.distribute.get_strategy())
     load_weights(trainer.context.best_checkpoint / CHECKPOINT_WEIGHTS, engine.model)
-    predicted = engine.predict(shard.val.images)
-    by_image = np.array([dice(a, b) for a, b in zip(predicted, shard.val.masks, strict=True)])
+    val = make_images(range(6, 6 + 2 * SCORE_BATCH + 3))
+    predicted = engine.predict(val.images)
+    by_image = np.array([dice(a, b) for a, b in zip(predicted, val.masks, strict=True)])
     row = state.rows()[state.best_epoch - 1]
     assert row.val_dice == max(r.val_dice for r in state.rows()) == state.best_val_dice
     assert row.val_dice == pytest.approx(np.nanmean(by_image), abs=1e-9)
-    assert row.val_dice_pooled == pytest.approx(dice(predicted, shard.val.masks), abs=1e-9)
-    assert row.val_accuracy == pytest.approx((predicted == shard.val.masks).mean(), abs=1e-9)
+    assert row.val_dice_pooled == pytest.approx(dice(predicted, val.masks), abs=1e-9)
+    assert row.val_accuracy == pytest.approx((predicted == val.masks).mean(), abs=1e-9)
     assert state.best_undefined == np.isnan(by_image).sum()
-    case = [by_image[index] for index, name in enumerate(shard.val.case_ids) if name == "CASE-2"]
+    case = [by_image[index] for index, name in enumerate(val.case_ids) if name == "CASE-2"]
     assert state.best_by_case["CASE-2"] == pytest.approx(np.nanmean(case), abs=1e-9)
 
 
@@ -124,8 +128,8 @@ def test_the_learning_rate_of_an_epoch_is_that_of_its_last_step(trainer: Trainer
 
 def test_the_dice_of_empty_masks_is_nan_and_never_the_best(trainer: Trainer) -> None:
     shard = make_shard(train=4, val=4)
-    shard.train.masks[:] = 0
-    shard.val.masks[:] = 0
+    for feed in (shard.train, shard.val):
+        feed.masks = tf.zeros_like(feed.masks)  # type: ignore[attr-defined]
     state = trainer(dataclasses.replace(CONFIG, epochs=3, learning_rate=0.01), shard).state
     assert math.isnan(state.rows()[-1].val_dice)
     assert math.isnan(state.rows()[-1].val_dice_pooled)
@@ -136,8 +140,8 @@ def test_dead_units_do_not_hide_broken_weights(trainer: Trainer, monkeypatch: py
     """Relu turns NaN into 0 on CPUs, so the loss can stay finite over a broken hidden layer."""
     plain = Engine.train_steps
 
-    def break_a_weight(self: Engine, data: Any, order: EpochOrder, start: int, stop: int) -> tf.Tensor:
-        counts = plain(self, data, order, start, stop)
+    def break_a_weight(self: Engine, chunk: Chunk) -> tf.Tensor:
+        counts = plain(self, chunk)
         kernel = self.model.trainable_variables[0]
         kernel.assign(kernel * np.nan)
         return counts

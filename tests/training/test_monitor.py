@@ -10,6 +10,7 @@ from tensorboard.util.tensor_util import make_ndarray
 
 from lvseg.config import TrainConfig
 from lvseg.results import EpochRow, picture_path, read_history
+from lvseg.training.feed import MemoryFeed
 from lvseg.training.monitor import PROGRESS_NAME, TENSORBOARD_NAME, FolderMonitor
 from lvseg.training.pictures import PANEL_PX, comparison_grid, encode_png
 from lvseg.training.state import Outcome
@@ -62,7 +63,7 @@ def test_pictures_come_when_due_and_at_the_end(watched: tuple[Path, Outcome]) ->
 
 def test_no_pictures_where_none_are_wanted(tmp_path: Path, watched: tuple[Path, Outcome]) -> None:
     monitor = FolderMonitor(tmp_path, EPOCHS, picture_every=0)
-    monitor.epoch_done(watched[1].state.rows(), engine=None, val=make_images(range(2)))  # type: ignore[arg-type]
+    monitor.epoch_done(watched[1].state.rows(), engine=None, val=MemoryFeed(make_images(range(2))))  # type: ignore[arg-type]
     monitor.close()
     assert (tmp_path / "history.csv").is_file()
     assert not (tmp_path / "pictures").exists()
@@ -88,7 +89,7 @@ def test_progress_inside_an_epoch_is_noted_at_most_once_a_second(
     assert steps[0] == {"epoch": 2, "step": 1, "steps": 9, "loss": pytest.approx(0.6), "epochs": 7}
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
 def test_a_picture_shows_image_label_and_prediction(dtype: str) -> None:
     images = make_images(range(2)).images.astype(dtype)
     masks = np.zeros(images.shape, np.uint8)

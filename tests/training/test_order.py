@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from lvseg.errors import ConfigError
-from lvseg.training.order import epoch_order, even_bounds, steps_per_epoch, training_rows, validation_rows
+from lvseg.training.order import (
+    BLOCK_ROWS,
+    block_bounds,
+    epoch_order,
+    even_bounds,
+    steps_per_epoch,
+    training_rows,
+    validation_rows,
+    window_rows,
+)
 
 CASES = [
     (images, batch, workers)
@@ -87,3 +96,48 @@ def test_what_cannot_be_shared_out_is_refused(images: int, batch: int, workers: 
         with pytest.raises(ConfigError) as caught:
             training_rows(images, batch, workers, rank)
         assert str(caught.value) == message
+
+
+LARGE = [(5_000, 2, (1, 2)), (9_999, 4, (1, 2, 4)), (20_001, 12, (1, 3))]
+
+
+@pytest.mark.parametrize(("images", "batch", "workers"), LARGE)
+def test_large_lanes_show_every_image_once_whatever_the_workers(
+    images: int, batch: int, workers: tuple[int, ...]
+) -> None:
+    alone = steps_of(images, batch, 1)
+    assert sorted(itertools.chain(*alone)) == list(range(images))
+    for count in workers[1:]:
+        assert steps_of(images, batch, count) == alone
+
+
+def test_a_lane_up_to_the_window_is_shuffled_whole() -> None:
+    """So the runs of small record sets keep their numbers."""
+    window = window_rows(4)
+    order = epoch_order(4 * window, 4, 1, 0, seed=5, epoch=3)
+    expected = np.random.default_rng([5, 3, 2]).permutation(window) + 2 * window
+    assert order.rows[:, 2].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("batch", [1, 4, 64])
+def test_a_large_lane_is_shuffled_within_its_window(batch: int) -> None:
+    """The blocks that were begun and not ended never hold more rows than the window, and the order is no small one."""
+    size = 20 * window_rows(batch)
+    rows = epoch_order(batch * size, batch, 1, 0, seed=5, epoch=3).rows[:, 0]
+    bounds = block_bounds(range(size))
+    block = np.searchsorted(bounds, rows, side="right") - 1
+    sizes = np.diff(bounds)
+    first = np.full(len(sizes), size)
+    last = np.zeros(len(sizes), int)
+    np.minimum.at(first, block, np.arange(size))
+    np.maximum.at(last, block, np.arange(size))
+    held = [int(sizes[(first <= place) & (last >= place)].sum()) for place in range(0, size, 17)]
+    assert window_rows(batch) / 2 < np.median(held) <= max(held) <= window_rows(batch)
+    neighbours = np.abs(np.diff(rows)) < BLOCK_ROWS
+    assert neighbours.mean() < 0.5
+    other = epoch_order(batch * size, batch, 1, 0, seed=5, epoch=4).rows[:, 0]
+    assert np.mean(np.abs(rows - other) < size / 20) < 0.2
+
+
+def test_the_window_depends_on_the_batch_alone() -> None:
+    assert [window_rows(batch) for batch in (1, 2, 4, 8, 64, 4096)] == [1024, 1024, 512, 256, 256, 256]
