@@ -18,7 +18,7 @@ from lvseg.errors import ConfigError, LvsegError
 from lvseg.leaderboard import Format
 from lvseg.progress import reporter, sweep_progress, watch_run
 from lvseg.quiet import import_quietly
-from lvseg.store import UPath, is_local, location
+from lvseg.store import UPath, is_local, location, write_text
 
 Flat = tyro.conf.arg(name="")
 """The settings of a config as flags of their own, without a prefix."""
@@ -268,7 +268,7 @@ def _train(records: UPath, settings: TrainConfig, runs: UPath, name: str | None,
     result = open_run(run)
     if result is None:
         with ray_session(settings.workers, verbose=verbose), watch_run(folder, settings.epochs, console):
-            result = run_training(run)
+            result = run_training(run, say=lambda line: console.print(line, soft_wrap=True))
     console.print(
         f"{folder}: val Dice {result.val_dice:.4f} (pooled {result.val_dice_pooled:.4f}) at epoch {result.best_epoch} "
         f"of {result.epochs}, {result.seconds:.0f} s, {result.images_per_second:.1f} images/s",
@@ -303,6 +303,7 @@ def _tune(
     with ray_session(settings.workers, verbose=verbose):
         resources = plan_resources(sweep)
         console.print(f"{sweep.trials} trials, {resources.concurrency} at a time, {resources.cpus} CPU(s) a worker")
+        console.print(str(resources.ingest), soft_wrap=True)
         with reporter(folder.name, console, sweep.trials * settings.epochs) as shown:
             results = run_sweep(sweep, resources, sweep_progress(sweep.trials * settings.epochs, shown.update))
     for result in (result for result in results if result.status == "failed"):
@@ -343,16 +344,15 @@ def _evaluate(run: UPath, records: UPath, split: SplitName) -> int:
 
 def _leaderboard(runs: UPath, format: Format, out: UPath | None) -> int:
     from lvseg.leaderboard import build, render
-    from lvseg.results import write_text_atomically
 
     text = render(build(runs), format)
     if out is None:
         print(text)
         return 0
     try:
-        write_text_atomically(out, text)
+        write_text(out, text)
     except OSError as error:
-        raise LvsegError(f"{out}: cannot be written: {error.strerror}") from None
+        raise LvsegError(f"{out}: cannot be written: {error.strerror or error}") from None
     _console().print(str(out), soft_wrap=True)
     return 0
 
