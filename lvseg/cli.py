@@ -13,7 +13,7 @@ from rich.console import Console
 from tyro.constructors import PrimitiveConstructorSpec
 
 from lvseg import __version__
-from lvseg.config import ConvertConfig, SplitName, TrainConfig, TuneConfig, from_mapping, read_yaml
+from lvseg.config import ConvertConfig, SourceLayout, SplitName, TrainConfig, TuneConfig, from_mapping, read_yaml
 from lvseg.errors import ConfigError, LvsegError
 from lvseg.leaderboard import Format
 from lvseg.progress import reporter, sweep_progress, watch_run
@@ -88,6 +88,9 @@ def make_verbs(convert_base: ConvertConfig, train_base: TrainConfig) -> dict[str
         slices: int = 8,
         phases: int = 20,
         labelled_only: bool = False,
+        layout: SourceLayout = "linked",
+        traps: tuple[str, ...] = (),
+        fast: bool = False,
     ) -> int:
         """Write synthetic cine studies: DICOM images, contour files, and the true areas and volumes.
 
@@ -99,6 +102,9 @@ def make_verbs(convert_base: ConvertConfig, train_base: TrainConfig) -> dict[str
             slices: Slices of a patient, base to apex.
             phases: Phases of the cardiac cycle.
             labelled_only: Write only the images that have a contour (end-diastole and end-systole).
+            layout: Where the files lie and what they are called; all but course.
+            traps: What shall be wrong, by name, or all; truth.json says where.
+            fast: A few hearts over and over with new noise, every image labelled: for benchmarks.
         """
         from lvseg.phantom import write_phantom
 
@@ -110,6 +116,9 @@ def make_verbs(convert_base: ConvertConfig, train_base: TrainConfig) -> dict[str
             slices=slices,
             phases=phases,
             labelled_only=labelled_only,
+            layout=layout,
+            traps=traps,
+            fast=fast,
         )
         _console().print(
             f"{out}: {summary.patients} patients, {summary.images} images, "

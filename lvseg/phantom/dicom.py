@@ -119,7 +119,6 @@ class StudyWriter:
         dataset.SoftwareVersions = "1"
 
     def _describe_acquisition(self, dataset: Dataset, image: PlannedImage) -> None:
-        cine = image.series != "localiser"
         dataset.ImageType = ["ORIGINAL", "PRIMARY", "OTHER"]
         dataset.AcquisitionNumber = 1
         dataset.ScanningSequence = "GR"
@@ -133,23 +132,35 @@ class StudyWriter:
         dataset.MagneticFieldStrength = "1.5"
         dataset.HeartRate = self._anatomy.heart_rate
         dataset.NominalInterval = self._interval_ms
-        dataset.CardiacNumberOfImages = self._phases if cine else 1
-        dataset.TriggerTime = f"{image.phase / self._phases * self._interval_ms if cine else 0:.3f}"
+        dataset.CardiacNumberOfImages = 1 if image.series == "localiser" else self._phases
+        dataset.TriggerTime = f"{self.trigger_time_ms(image):.3f}"
 
-    def _describe_plane(self, dataset: Dataset, image: PlannedImage) -> None:
-        a, spacing = self._anatomy, self._study.pixel_spacing_mm
+    def corner_mm(self, image: PlannedImage) -> NDArray[np.float64]:
+        """Centre of the first pixel, (3,) in patient coordinates."""
         row, column, normal = self._plane(image)
         short_axis = image.series in ("sax", "second-sax")
-        along = (image.slice_index - (self._slices - 1) / 2) * a.slice_spacing_mm if short_axis else 0.0
-        stretch = self._study.row_stretch
-        half = spacing * (self._size - 1) / 2
-        corner = -half * (row + stretch * column) - along * normal
-        dataset.PixelSpacing = [f"{spacing * factor * image.spacing_factor:.6f}" for factor in (stretch, 1.0)]
+        along = (image.slice_index - (self._slices - 1) / 2) * self._anatomy.slice_spacing_mm if short_axis else 0.0
+        half = self._study.pixel_spacing_mm * (self._size - 1) / 2
+        return np.asarray(-half * (row + self._study.row_stretch * column) - along * normal)
+
+    def location_mm(self, image: PlannedImage) -> float:
+        """Position along the normal."""
+        return float(self.corner_mm(image) @ self._plane(image)[2])
+
+    def trigger_time_ms(self, image: PlannedImage) -> float:
+        """Time after the R wave."""
+        return image.phase / self._phases * self._interval_ms if image.series != "localiser" else 0.0
+
+    def _describe_plane(self, dataset: Dataset, image: PlannedImage) -> None:
+        a = self._anatomy
+        row, column, _ = self._plane(image)
+        spacing = self._study.pixel_spacing_mm * image.spacing_factor
+        dataset.PixelSpacing = [f"{spacing * factor:.6f}" for factor in (self._study.row_stretch, 1.0)]
         dataset.SliceThickness = f"{a.slice_thickness_mm:.2f}"
         dataset.SpacingBetweenSlices = f"{a.slice_spacing_mm:.2f}"
         dataset.ImageOrientationPatient = [f"{value:.9f}" for value in (*row, *column)]
-        dataset.ImagePositionPatient = [f"{value:.6f}" for value in corner]
-        dataset.SliceLocation = f"{corner @ normal:.4f}"
+        dataset.ImagePositionPatient = [f"{value:.6f}" for value in self.corner_mm(image)]
+        dataset.SliceLocation = f"{self.location_mm(image):.4f}"
 
     def _plane(self, image: PlannedImage) -> NDArray[np.float64]:
         """Directions of rows, columns and normal, (3, 3)."""

@@ -37,15 +37,16 @@ class Trap:
     """Name of the check of that finding."""
 
 
+# Those that take a whole patient come first.
 TRAPS: dict[str, Trap] = {
     "wrong-series-number": Trap(file_traps.wrong_series_number, ("challenge",), "decision"),
     "second-cine": Trap(file_traps.second_cine, ("challenge", "cap"), "decision"),
     "missing-files": Trap(file_traps.missing_files, DICOM, "finding", "incomplete-cine"),
     "copied-epicardium": Trap(contour_traps.copied_epicardium, CONTOURS, "finding", "copied-contour"),
-    "copied-image": Trap(image_traps.copied_image, ALL, "finding", "copied-image"),
     "missing-phase": Trap(contour_traps.missing_phase, DICOM, "finding", "missing-phase"),
-    "missing-es-slice": Trap(contour_traps.missing_es_slice, DICOM, "finding", "missing-slice"),
     "non-square-pixels": Trap(image_traps.non_square_pixels, DICOM, "finding", "non-square-pixels"),
+    "copied-image": Trap(image_traps.copied_image, ALL, "finding", "copied-image"),
+    "missing-es-slice": Trap(contour_traps.missing_es_slice, DICOM, "finding", "missing-slice"),
     "mixed-spacing": Trap(image_traps.mixed_spacing, DICOM, "finding", "mixed-spacing"),
     "duplicate-uid": Trap(image_traps.duplicate_uid, DICOM, "finding", "duplicate-sop-instance-uid"),
     "area-jump": Trap(contour_traps.area_jump, CONTOURS, "finding", "area-jump"),
@@ -53,7 +54,7 @@ TRAPS: dict[str, Trap] = {
         contour_traps.endocardium_outside_epicardium, CONTOURS, "finding", "endocardium-outside-epicardium"
     ),
     "contour-off-heart": Trap(contour_traps.contour_off_heart, CONTOURS, "finding", "contour-off-heart"),
-    "contour-off-image": Trap(contour_traps.contour_off_image, CONTOURS, "finding", "unreadable"),
+    "contour-off-image": Trap(contour_traps.contour_off_image, CONTOURS, "finding", "contour-off-image"),
     "two-point-contour": Trap(contour_traps.two_point_contour, CONTOURS, "finding", "unreadable"),
     "contour-without-image": Trap(contour_traps.contour_without_image, ALL, "skip"),
     "constant-image": Trap(image_traps.constant_image, ALL, "finding", "constant-image"),

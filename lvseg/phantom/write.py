@@ -6,10 +6,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
+from lvseg.config import SourceLayout
 from lvseg.errors import ConfigError, SourceError
 from lvseg.phantom.anatomy import draw_anatomy
+from lvseg.phantom.fast import FastWriter
 from lvseg.phantom.identifiers import Person
 from lvseg.phantom.layout import Layout
 from lvseg.phantom.pairs import PairFormat, PairsLayout
@@ -20,7 +22,7 @@ from lvseg.phantom.trees import CapTree, ChallengeTree, LinkedTree
 from lvseg.phantom.truth import find_truth
 from lvseg.phantom.truth_file import TRUTH_SCHEMA, patient_entry, trap_entry
 
-__all__ = ["AREA_TOLERANCE", "EF_TOLERANCE", "PhantomLayout", "PhantomSummary", "contour_points", "write_phantom"]
+__all__ = ["AREA_TOLERANCE", "EF_TOLERANCE", "PhantomSummary", "contour_points", "write_phantom"]
 
 AREA_TOLERANCE = 0.03
 """Largest relative difference of a contour's shoelace area from the true area at 256 x 256.
@@ -31,8 +33,6 @@ mean 0.2 %, worst 1.9 % (an apical cavity of 36 pixels); at 128 x 128 the worst 
 
 EF_TOLERANCE = 0.005
 """Largest difference of the ejection fraction (0 to 1) from contours and the true one at 256 x 256; measured: 0.001."""
-
-PhantomLayout: TypeAlias = Literal["challenge", "cap", "linked", "pairs", "segmentation"]
 
 _LIMITS = {"patients": (1, 9999), "seed": (0, 2**31 - 1), "size": (64, 1024), "slices": (1, 40), "phases": (2, 100)}
 
@@ -62,10 +62,11 @@ def write_phantom(
     slices: int = 8,
     phases: int = 20,
     labelled_only: bool = False,
+    layout: SourceLayout = "linked",
     traps: Sequence[str] = (),
-    layout: PhantomLayout = "linked",
     pair_format: PairFormat = "png",
     identifiers: bool = False,
+    fast: bool = False,
 ) -> PhantomSummary:
     """Write synthetic short-axis cine studies; the same arguments give the same bytes.
 
@@ -82,11 +83,13 @@ def write_phantom(
         slices: short-axis slices, from base to apex.
         phases: images a slice over the cardiac cycle.
         labelled_only: write only the images with an endocardium contour, with the same pixels.
+        layout: where the files lie and what they are called.
         traps: names of what shall be wrong, ``all`` for everything that the layout can hold; ``truth.json`` says
             where each was planted. To keep them apart, take as many patients as traps.
-        layout: where the files lie and what they are called.
         pair_format: kind of file in the layout ``pairs``.
         identifiers: write made-up personal data into every header; ``planted_identifiers`` lists it.
+        fast: a few hearts over and over, with new noise in every image and a contour on each: thousands of files a
+            second, for benchmarks. In the layout ``linked``, without traps and personal data.
 
     Raises:
         ConfigError: a number out of its range, a layout or trap that is not known, no room for a trap.
@@ -98,24 +101,29 @@ def write_phantom(
     names = trap_names(traps, "nifti" if layout == "pairs" and pair_format == "nifti" else layout)
     if patients > tree.max_patients:
         raise ConfigError(f"patients must be from 1 to {tree.max_patients} in the layout {layout}, got {patients}")
+    if fast and (layout != "linked" or names or identifiers):
+        raise ConfigError("fast goes with the layout linked only, without traps and identifiers")
     _make_folder(out)
-    studies = [_draw_study(number, given, tree, identifiers) for number in range(1, patients + 1)]
+    about = {"layout": layout, "settings": given}
     try:
-        return _write_studies(out, studies, tree, {"layout": layout, "settings": given}, names, labelled_only)
+        if fast:
+            return _write_fast(out, given, about)
+        studies = [_draw_study(number, given, tree, identifiers) for number in range(1, patients + 1)]
+        return _write_studies(out, studies, tree, about, names, labelled_only)
     except OSError as error:
         raise SourceError(f"{error.filename or out}: cannot be written: {error.strerror}") from error
 
 
-def _make_layout(layout: str, pair_format: PairFormat, labelled_only: bool) -> Layout:
+def _make_layout(layout: SourceLayout, pair_format: PairFormat, labelled_only: bool) -> Layout:
+    trees: dict[SourceLayout, type[Layout]] = {"challenge": ChallengeTree, "cap": CapTree, "linked": LinkedTree}
     if layout == "segmentation":
         from lvseg.phantom.segmentation import SegmentationLayout  # highdicom takes a second to import
 
         return SegmentationLayout()
     if layout == "pairs":
         return PairsLayout(pair_format, labelled_only=labelled_only)
-    trees: dict[str, type[Layout]] = {"challenge": ChallengeTree, "cap": CapTree, "linked": LinkedTree}
     if layout not in trees:
-        raise ConfigError(f"layout must be one of {', '.join(get_args(PhantomLayout))}, got {layout!r}")
+        raise ConfigError(f"layout must be one of {', '.join(trees)}, pairs, segmentation, got {layout!r}")
     return trees[layout]()
 
 
@@ -169,6 +177,25 @@ def _write_studies(
             (out / tree.stray_file(plan, stray)).write_bytes(stray.content)
         truths.append(patient_entry(plan, tree))
         trapped += [trap_entry(each, plan, tree) for each in planted if each.plan is plan]
-    truth = {"schema": TRUTH_SCHEMA, "phantom": True, **about, "traps": trapped, "patients": truths}
-    (out / "truth.json").write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
+    _write_truth(out, {**about, "traps": trapped, "patients": truths})
     return PhantomSummary(out=out, patients=len(studies), **summary)
+
+
+def _write_fast(out: Path, given: dict[str, int], about: dict[str, Any]) -> PhantomSummary:
+    writer = FastWriter(given["seed"], given["size"], given["slices"], given["phases"])
+    studies = [writer.study(number) for number in range(1, given["patients"] + 1)]
+    for name, text in LinkedTree().tables(studies).items():
+        (out / name).write_text(text, encoding="utf-8")
+    images = epicardia = 0
+    for study in studies:
+        counts = writer.write(out, study.anatomy.number)
+        images, epicardia = images + counts[0], epicardia + counts[1]
+    _write_truth(out, {**about, "fast": True, "traps": [], "patients": []})
+    return PhantomSummary(
+        out=out, patients=len(studies), images=images, endocardium_contours=images, epicardium_contours=epicardia
+    )
+
+
+def _write_truth(out: Path, content: dict[str, Any]) -> None:
+    truth = {"schema": TRUTH_SCHEMA, "phantom": True, **content}
+    (out / "truth.json").write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
