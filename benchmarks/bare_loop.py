@@ -20,9 +20,10 @@ import tyro
 from lvseg.config import TrainConfig
 from lvseg.models import build_model
 from lvseg.records import read_manifest
+from lvseg.store import location
 from lvseg.training.engine import standardise
 from lvseg.training.loop import configure_threads
-from lvseg.training.shards import collect, read_tables
+from lvseg.training.portion import whole
 
 Batch = tuple[tf.Tensor, tf.Tensor]
 """(batch, rows, columns, 1) float32 images and (batch, rows, columns) int32 labels."""
@@ -30,11 +31,12 @@ Batch = tuple[tf.Tensor, tf.Tensor]
 
 def load_batches(records: Path, batch_size: int) -> list[Batch]:
     """All training images of a record set in memory, batch by batch; the last batch must be full."""
-    manifest = read_manifest(records)
-    train = collect(read_tables(records, manifest, "train"), manifest.image_shape(records))
-    starts = range(0, len(train.names), batch_size)
-    parts = [(train.images[start : start + batch_size], train.masks[start : start + batch_size]) for start in starts]
-    return [(standardise(tf.constant(images)), tf.constant(masks, tf.int32)) for images, masks in parts]
+    manifest = read_manifest(location(records))
+    train = whole(location(records), manifest, "train")
+    images, masks = train.read(0, len(train.rows))
+    starts = range(0, len(images), batch_size)
+    parts = [(images[start : start + batch_size], masks[start : start + batch_size]) for start in starts]
+    return [(standardise(tf.constant(x)), tf.constant(y, tf.int32)) for x, y in parts]
 
 
 def make_step(config: TrainConfig, shape: tuple[int, int]) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:

@@ -15,10 +15,12 @@ from tests.discs import write_records
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[None]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Three cores, however many the machine has: room for three workers of one core."""
-    with ray_session(min_cpus=3):
-        yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LVSEG_CACHE", str(tmp_path_factory.mktemp("cache")))
+        with ray_session(min_cpus=3):
+            yield
     assert not ray.is_initialized()
 
 

@@ -14,12 +14,13 @@ import psutil
 import pytest
 import yaml
 
-from lvseg.config import TrainConfig
+from lvseg.config import Ingest, TrainConfig
 from lvseg.distributed.train import run_training
 from lvseg.errors import ConfigError, RecordsError, RunError, TrainingError
 from lvseg.records import Manifest
 from lvseg.results import EpochRow, read_history, read_result
 from lvseg.run_folder import Run
+from lvseg.training.cache import cache_folder
 from lvseg.training.evaluate import evaluate_run
 from tests.discs import write_records
 from tests.distributed.weights import assert_same_weights
@@ -88,6 +89,22 @@ def test_more_workers_give_the_same_run(
     run_training(run)
     assert_same_history(read_history(run.folder), read_history(one_worker))
     assert_same_weights(run.folder, one_worker)
+
+
+@pytest.mark.parametrize("ingest", ["disk", "stream"])
+def test_two_workers_that_keep_no_images_in_memory_give_the_same_run(
+    ingest: Ingest, one_worker: Path, made: tuple[Path, Manifest], tmp_path: Path
+) -> None:
+    said: list[str] = []
+    run = run_of(made, tmp_path / ingest, dataclasses.replace(SHORT, workers=2, ingest=ingest, steps_per_call=2))
+    run_training(run, say=said.append)
+    assert [line.split(":")[0] for line in said] == [f"ingest {ingest}"]
+    assert_same_history(read_history(run.folder), read_history(one_worker))
+    assert_same_weights(run.folder, one_worker)
+    entries = [path for path in cache_folder().iterdir() if made[1].records_sha256[:32] in path.name and path.is_dir()]
+    assert len(entries) == (4 if ingest == "disk" else 0), "each worker's training and validation rows"
+    for entry in entries:
+        shutil.rmtree(entry)
 
 
 def test_tfrecord_gives_the_same_run(cluster: None, one_worker: Path, tmp_path: Path) -> None:

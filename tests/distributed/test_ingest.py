@@ -1,0 +1,82 @@
+"""Where a worker keeps its images: chosen by size, and the pass that brings them into memory."""
+
+from pathlib import Path
+
+import pytest
+
+from lvseg.config import Ingest
+from lvseg.distributed.ingest import MEMORY_SHARE, choose_ingest, plan_ingest, read_portion
+from lvseg.errors import RecordsError
+from lvseg.records import Manifest
+from lvseg.training.portion import Mode, Portion, collect, whole
+
+GB = 10**9
+
+
+def never() -> int:
+    raise AssertionError("the disk was asked about though it does not matter")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "pixels", "workers", "disk", "mode"),
+    [
+        ("auto", 4 * GB, 1, never, "memory"),
+        ("auto", 4 * GB + 1, 1, lambda: 100 * GB, "disk"),
+        ("auto", 3 * GB, 2, lambda: 100 * GB, "disk"),
+        ("auto", 40 * GB, 2, lambda: 85 * GB, "disk"),
+        ("auto", 40 * GB, 2, lambda: 81 * GB, "stream"),
+        ("memory", 400 * GB, 1, never, "memory"),
+        ("stream", 1, 1, never, "stream"),
+        ("disk", 1, 1, lambda: 0, "disk"),
+    ],
+)
+def test_the_first_that_fits_or_what_was_asked_for(
+    wanted: Ingest, pixels: int, workers: int, disk: object, mode: Mode
+) -> None:
+    memory = int(4 * GB / MEMORY_SHARE)
+    plan = plan_ingest(wanted, pixels, memory, workers, disk)  # type: ignore[arg-type]
+    assert plan.mode == mode
+    assert str(plan).startswith(f"ingest {mode}: ")
+    assert "\n" not in str(plan)
+
+
+def test_the_numbers_are_said() -> None:
+    assert str(plan_ingest("auto", 46_000_000, 24 * GB, 1, never)) == "ingest memory: 46 MB a worker, 6 GB free for it"
+    assert str(plan_ingest("auto", 40 * GB, 24 * GB, 2, lambda: 85 * GB)) == (
+        "ingest disk: 40 GB a worker for 2 worker(s) on a node, 85 GB free in the cache folder; "
+        "too much for memory with 3 GB"
+    )
+
+
+@pytest.mark.ray
+def test_workers_and_trials_on_a_node_count_together(made: tuple[Path, Manifest]) -> None:
+    records, manifest = made
+    total = sum(part.pixel_bytes for part in manifest.splits.values())
+    assert total == 26 * 64 * 64 * 3
+    one, four = (choose_ingest("memory", manifest, records, workers=2, trials=trials) for trials in (1, 2))
+    assert one.reason.startswith("160 kB a worker, ")
+    assert one.reason != four.reason
+    assert choose_ingest("auto", manifest, records, workers=1).mode == "memory"
+    disk = choose_ingest("disk", manifest, records, workers=1, trials=3)
+    assert "for 3 worker(s) on a node" in disk.reason
+
+
+@pytest.mark.ray
+def test_the_pass_gives_the_rows_in_order(made: tuple[Path, Manifest]) -> None:
+    records, manifest = made
+    for rows in (range(19), range(5, 18), range(0)):
+        portion = Portion(records=records, manifest=manifest, split="train", rows=rows)
+        batches = read_portion(portion).iter_batches(batch_size=None, batch_format="pyarrow")
+        found = collect(batches, (64, 64), len(rows))
+        assert found.names == tuple(f"D-{row:03d}" for row in rows)
+
+
+@pytest.mark.ray
+def test_a_broken_file_is_named_by_the_pass(made: tuple[Path, Manifest], tmp_path: Path) -> None:
+    records, manifest = made
+    for file in records.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    broken = tmp_path / manifest.splits["train"].files[2].file
+    broken.write_bytes(broken.read_bytes()[:100])
+    with pytest.raises(RecordsError, match=rf"^{broken}: not a readable parquet record file"):
+        read_portion(whole(tmp_path, manifest, "train"))
