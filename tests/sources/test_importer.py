@@ -13,6 +13,7 @@ from lvseg.errors import ConfigError, SourceError
 from lvseg.phantom import write_phantom
 from lvseg.sources import discover, load, open_source
 from lvseg.sources.pseudonym import KEY_VARIABLE, Pseudonyms
+from lvseg.store import location
 
 LAYOUTS = ("challenge", "cap", "linked", "pairs", "segmentation")
 
@@ -70,6 +71,20 @@ def test_same_hearts_same_masks(phantoms, layout, other):
     for key, mask in one.items():
         np.testing.assert_array_equal(mask, two[key])
         assert mask.any()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_store_is_read_like_a_folder(phantoms, layout):
+    store = location(f"memory://bucket/{layout}")
+    for path in (phantoms / layout).rglob("*"):
+        if path.is_file():
+            (store / path.relative_to(phantoms / layout).as_posix()).write_bytes(path.read_bytes())
+    listing = discover(store)
+    assert listing == discover(phantoms / layout)
+    for item in listing.items:
+        ours, theirs = (load(folder, item, ConvertConfig()) for folder in (store, phantoms / layout))
+        np.testing.assert_array_equal(ours.mask, theirs.mask)
+        assert ours.source_sha256 == theirs.source_sha256
 
 
 def test_one_folder_down(phantoms, tmp_path):
