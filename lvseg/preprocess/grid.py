@@ -54,8 +54,8 @@ def find_layout(
 ) -> Layout:
     """Lay the resampled and cropped image on its source image.
 
-    Resampling keeps the middle of the field of view and as many whole pixels as fit into it. The crop starts at a
-    whole pixel of the resampled image; where its middle falls between two pixels, at the smaller one.
+    Resampling keeps the middle of the field of view and as many whole pixels as fit into it. The crop starts at the
+    nearest whole pixel of the resampled image, of two at the smaller one.
 
     Args:
         shape: (rows, columns) of the source image.
@@ -104,7 +104,7 @@ def _find_axis(source_size: int, step: float, middle: float | None, crop_size: i
     if crop_size is None:
         return _Axis(first, step, whole, whole, 0)
     centre = (whole - 1) / 2 if middle is None else (middle - first) / step
-    start = math.floor(centre - (crop_size - 1) / 2 + _ROUNDING)
+    start = math.ceil(centre - (crop_size - 1) / 2 - 0.5 - _ROUNDING)
     return _Axis(first + start * step, step, crop_size, whole, start)
 
 

@@ -39,6 +39,8 @@ SHADING_FLOOR = 0.6
 """Added to the shading, of the image's bright parts, so that air and lung stay dark."""
 BREATH_HOLDS_PX = 2.0
 """Standard deviation within which slices may disagree, px of the map: breath-holds and the heart's tilt."""
+MIN_MOTION = 1e-4
+"""Of the brightness around; less is rounding."""
 MIN_PHASES = 3
 """Fewer have no first harmonic of their own."""
 
@@ -106,7 +108,7 @@ def _harmonics(cine: NDArray[Any]) -> tuple[Map, NDArray[np.complex64]]:
 def _darkening(harmonic: NDArray[np.complex64]) -> Map | None:
     """Motion in step with the strongest, which is blood giving way to muscle: 0 to 1; None where there is none."""
     main = (harmonic * np.abs(harmonic)).sum()
-    if not np.abs(main) > 0:
+    if np.abs(harmonic).max() < MIN_MOTION or np.abs(main) == 0:
         return None
     in_step = gaussian_filter(np.maximum((harmonic * np.conj(main / np.abs(main))).real, 0), 1.0)
     return np.asarray(np.minimum(in_step / np.percentile(in_step, 98), 1), np.float32)
