@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,10 +89,8 @@ def kill_and_repeat(source: Path, records: UPath, moment: float) -> tuple[str, f
     """Returns how far it was, the seconds of the second call, and the processes that the first left behind."""
     with ray_folder() as folder:
         process = start(source, records, folder)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(moment)
-        except subprocess.TimeoutExpired:
-            pass
         children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
         process.kill()
         process.wait()

@@ -21,9 +21,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray.data
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from lvseg import __version__
 from lvseg.config import ConvertConfig
+from lvseg.distributed.check import draw_pictures
 from lvseg.distributed.finish import (
     SCHEMA_NAME,
     Totals,
@@ -34,15 +36,23 @@ from lvseg.distributed.finish import (
     sum_up,
     write_schema,
 )
-from lvseg.distributed.pending import write_report
-from lvseg.distributed.plan import Plan, digest, make_plan
+from lvseg.distributed.plan import Plan, digest, make_plan, read_items
 from lvseg.distributed.session import ray_session
 from lvseg.distributed.shards import Job, Leave, Shard, do_shard, plan_shards
 from lvseg.errors import RecordsError, SourceError
 from lvseg.findings import Finding
-from lvseg.quality import FACTS_SCHEMA, find_problems, merge_findings, quarantine
+from lvseg.quality import (
+    FACTS_SCHEMA,
+    find_problems,
+    merge_findings,
+    quarantine,
+    shown_names,
+    to_be_shown,
+    write_report,
+)
+from lvseg.quality.page import HTML_NAME, JSON_NAME
 from lvseg.records import MANIFEST_NAME, SCHEMA_VERSION, SPLIT_TABLE_NAME, Manifest
-from lvseg.sources import open_source
+from lvseg.sources import Item, open_source
 from lvseg.split import assign_parts, read_split_file
 from lvseg.store import UPath, is_local, location, remove_tree, write_text
 
@@ -50,7 +60,7 @@ PLAN_FOLDER = ".plan"
 FINGERPRINT_NAME = "fingerprint"
 """In the plan's folder: which source and settings it belongs to."""
 PARTS = ("train", "val", "test")
-OWN_FILES = frozenset({MANIFEST_NAME, SPLIT_TABLE_NAME, SCHEMA_NAME, "quality.json", "quality.html", PLAN_FOLDER})
+OWN_FILES = frozenset({MANIFEST_NAME, SPLIT_TABLE_NAME, SCHEMA_NAME, JSON_NAME, HTML_NAME, PLAN_FOLDER})
 RECORD_FILE = re.compile(
     r"(train|val|test|fold-\d+)(-\d{5,}-of-\d{5,}\.(parquet|tfrecords)|_images\.tfrecords)", re.ASCII
 )
@@ -107,9 +117,7 @@ def convert(
         _claim(records, job.fingerprint, unfinished, overwrite)
         shards = plan_shards(codes, parts, config)
         _run(job, [(shard, None) for shard in shards], progress)
-        findings, leaves = _control(job, plan, shards)
-        _run(job, leaves, lambda *_: None)
-        _report(job, plan, records, findings)
+        findings = _control(job, plan, shards, records)
         totals = sum_up(job, shards, plan, parts, records)
     _require_images(totals, plan, source)
     if course:
@@ -174,32 +182,55 @@ def _run(job: Job, tasks: Sequence[tuple[Shard, Leave | None]], progress: Progre
         progress(done, total)
 
 
-def _control(job: Job, plan: Plan, shards: Sequence[Shard]) -> tuple[list[Finding], list[tuple[Shard, Leave]]]:
-    """What quality control finds, and the record files that are not as it wants them."""
+def _control(job: Job, plan: Plan, shards: Sequence[Shard], records: UPath) -> list[Finding]:
+    """Let quality control look at the whole source, take out what it finds wrong, and write its report.
+
+    Raises:
+        SourceError: a finding, where ``strict`` is set.
+    """
     read = [(note, facts) for _, note, facts in notes(job, shards, FACTS_SCHEMA)]
-    problems = find_problems(pa.concat_tables(facts for _, facts in read), job.config.structures)
-    findings = merge_findings(plan.findings, (each for note, _ in read for each in note.unusable), problems)
+    facts = pa.concat_tables([FACTS_SCHEMA.empty_table(), *(table for _, table in read)])
+    unusable = [finding for note, _ in read for finding in note.unusable]
+    findings = merge_findings(plan.findings, unusable, find_problems(facts, job.config.structures))
     bad = quarantine(findings, job.config.structures)
-    slices, epicardia = (pa.array(sorted(names), pa.string()) for names in (bad.slices, bad.epicardia - bad.slices))
     tasks = []
-    for shard, (note, facts) in zip(shards, read, strict=True):
-        names = facts["name"]
-        found = [names.filter(pc.is_in(names, wrong)).to_pylist() for wrong in (slices, epicardia)]
-        leave = Leave(slices=tuple(sorted(found[0])), epicardia=tuple(sorted(found[1])))
+    for shard, (note, table) in zip(shards, read, strict=True):
+        leave = Leave(slices=_among(table, bad.slices), epicardia=_among(table, bad.epicardia))
         if leave != note.left:
             tasks.append((shard, leave))
-    return findings, tasks
+    _run(job, tasks, lambda *_: None)
+    pictures = draw_pictures(findings, _shown_items(job, plan, findings), job.source, job.config)
+    write_report(records, findings, facts, pictures, skipped=plan.skipped, decisions=plan.decisions)
+    _require_clean(job, findings, records)
+    return findings
 
 
-def _report(job: Job, plan: Plan, records: UPath, findings: Sequence[Finding]) -> None:
-    """Write the quality report; with ``strict``, findings end the conversion."""
-    facts = pa.concat_tables(table for table in [FACTS_SCHEMA.empty_table()])
-    write_report(records, findings, facts, {})
+def read_findings(records: UPath) -> list[Finding]:
+    """What quality control found in the source of a record set."""
+    content = json.loads((records / JSON_NAME).read_text(encoding="utf-8"))
+    return TypeAdapter(list[Finding]).validate_python(content["findings"])
+
+
+def _among(table: pa.Table, names: frozenset[str]) -> tuple[str, ...]:
+    if not names:
+        return ()
+    column = table["name"]
+    return tuple(sorted(column.filter(pc.is_in(column, pa.array(sorted(names), pa.string()))).to_pylist()))
+
+
+def _shown_items(job: Job, plan: Plan, findings: Sequence[Finding]) -> list[Item]:
+    """The items that the findings' pictures need."""
+    wanted = sorted({name for finding in to_be_shown(findings) for name in shown_names(finding)})
+    places = pc.is_in(plan.keys["name"], pa.array(wanted, pa.string())).to_numpy()
+    return list(read_items(job.plan, job.chunks, np.flatnonzero(places).astype(np.int64)))
+
+
+def _require_clean(job: Job, findings: Sequence[Finding], records: UPath) -> None:
     counts = severities(findings)
     if job.config.strict and counts["error"] + counts["warning"]:
         raise SourceError(
             f"{job.source}: quality control found {counts['error']} errors and {counts['warning']} warnings, "
-            f"see {records / 'quality.html'}; without --strict the rest converts"
+            f"see {records / HTML_NAME}; without --strict the rest converts"
         )
 
 
