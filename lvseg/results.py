@@ -46,6 +46,8 @@ __all__ = [
 RESULT_FILE = "result.json"
 HISTORY_FILE = "history.csv"
 PICTURES_FOLDER = "pictures"
+ADDED_LATER = {"val_dice_myocardium"}
+"""What files of earlier versions lack."""
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +91,8 @@ class RunResult:
     """Dice over all validation pixels together, at the best epoch."""
     val_dice_by_case: Mapping[str, Number] = dataclasses.field(default_factory=dict)
     """Mean Dice of every validation case, by case id."""
+    val_dice_myocardium: float | None = None
+    """Mean Dice of the myocardium at that epoch, where the records have it."""
     best_epoch: int | None = None
     """Epoch with the highest ``val_dice``, counted from 1."""
     epochs: int = 0
@@ -152,6 +156,8 @@ class EpochRow:
     images_per_second: float
     seconds: float
     """Wall-clock time of the epoch, validation included."""
+    val_dice_myocardium: float | None = None
+    """Mean over images, where the records have myocardium; the other scores are of the cavity."""
 
 
 _COLUMNS = [field.name for field in dataclasses.fields(EpochRow)]
@@ -171,7 +177,10 @@ def read_result(path: UPath) -> RunResult:
         raise RunError(f"{path}: cannot be read: {error.strerror or error}") from None
     except ValidationError as error:
         raise RunError(f"{path}: not a run's result: {_first_fault(error)}") from None
-    missing = [field.name for field in dataclasses.fields(RunResult) if field.name not in json.loads(content)]
+    known = {field.name for field in dataclasses.fields(RunResult)} - ADDED_LATER
+    missing = [
+        field.name for field in dataclasses.fields(RunResult) if field.name in known - json.loads(content).keys()
+    ]
     if missing:
         raise RunError(f"{path}: not a run's result: lacks {', '.join(missing)}")
     return result
@@ -216,10 +225,14 @@ def write_history(folder: UPath, rows: Iterable[EpochRow]) -> UPath:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
     # float() first: the repr of a NumPy scalar is not a number.
-    writer.writerows([int(row.epoch), *(repr(float(getattr(row, name))) for name in _COLUMNS[1:])] for row in rows)
+    writer.writerows([int(row.epoch), *(_number(getattr(row, name)) for name in _COLUMNS[1:])] for row in rows)
     path = folder / HISTORY_FILE
     write_text(path, text.getvalue())
     return path
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else repr(float(value))
 
 
 def read_history(folder: UPath) -> list[EpochRow]:
@@ -235,18 +248,21 @@ def read_history(folder: UPath) -> list[EpochRow]:
         raise RunError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise RunError(f"{path}: not a CSV file: {error}") from None
-    if not lines or lines[0] != _COLUMNS:
+    if not lines or lines[0] not in (_COLUMNS, [name for name in _COLUMNS if name not in ADDED_LATER]):
         raise RunError(
             f"{path}: expected the columns {','.join(_COLUMNS)}, found {','.join(lines[0] if lines else [])!r}"
         )
-    return [_parse_line(line, f"{path}, line {number}") for number, line in enumerate(lines[1:], start=2)]
+    return [_parse_line(lines[0], line, f"{path}, line {number}") for number, line in enumerate(lines[1:], start=2)]
 
 
-def _parse_line(line: list[str], place: str) -> EpochRow:
-    if len(line) != len(_COLUMNS):
-        raise RunError(f"{place}: expected {len(_COLUMNS)} values, found {len(line)}")
+def _parse_line(columns: list[str], line: list[str], place: str) -> EpochRow:
+    if len(line) != len(columns):
+        raise RunError(f"{place}: expected {len(columns)} values, found {len(line)}")
+    values = dict(zip(columns, line, strict=True))
     try:
-        return EpochRow(epoch=int(line[0]), **dict(zip(_COLUMNS[1:], map(float, line[1:]), strict=True)))
+        epoch, myocardium = int(values.pop("epoch")), values.pop("val_dice_myocardium", "")
+        numbers = {name: float(value) for name, value in values.items()}
+        return EpochRow(epoch=epoch, **numbers, val_dice_myocardium=float(myocardium) if myocardium else None)
     except ValueError as error:
         raise RunError(f"{place}: {error}") from None
 

@@ -193,6 +193,7 @@ def _result(run: Run, outcome: Outcome) -> RunResult:
         val_dice_pooled=best.val_dice_pooled if best else float("nan"),
         val_dice_undefined=outcome.state.best_undefined,
         val_dice_by_case=outcome.state.best_by_case,
+        val_dice_myocardium=best.val_dice_myocardium if best else None,
         best_epoch=best.epoch if best else None,
         epochs=len(rows),
         seconds=sum(row.seconds for row in rows),

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CAVITY", "MYOCARDIUM", "Contours", "Grid", "Place", "Slice"]
+__all__ = ["CAVITY", "CLASSES", "MYOCARDIUM", "Contours", "Grid", "Place", "Slice"]
 
 CAVITY = 1
 """Class inside the endocardium, papillary muscles included; 0 is background."""
 MYOCARDIUM = 2
 """Class between endocardium and epicardium."""
+CLASSES = {"endo": 2, "endo+myo": 3}
+"""Classes of the masks, background included, by the structures of a record set."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -62,7 +62,8 @@ def test_a_result_reads_back_as_it_was_written(tmp_path: Path) -> None:
 def test_the_keys_of_result_json_are_pinned() -> None:
     assert " ".join(json.loads(RESULT.to_json())) == (
         "schema name status error sweep model parameters val_dice val_dice_undefined val_dice_pooled "
-        "val_dice_by_case best_epoch epochs workers seconds images_per_second train_images val_images labels split "
+        "val_dice_by_case val_dice_myocardium best_epoch epochs "
+        "workers seconds images_per_second train_images val_images labels split "
         "records_sha256 config command versions finished_at"
     )
 
@@ -129,17 +130,29 @@ def test_looking_for_runs_in_no_folder_is_an_error(tmp_path: Path) -> None:
 
 
 def test_history_reads_back_to_the_same_bits(tmp_path: Path) -> None:
-    rows = [ROW, dataclasses.replace(ROW, epoch=2, loss=np.float64(0.1) + 0.2, val_dice=0.5)]
+    changes = {"loss": np.float64(0.1) + 0.2, "val_dice": 0.5, "val_dice_myocardium": 0.25}
+    rows = [ROW, dataclasses.replace(ROW, epoch=2, **changes)]
     write_history(tmp_path, rows)
     first, second = read_history(tmp_path)
     assert repr(first) == repr(ROW)
     assert second == dataclasses.replace(rows[1], loss=0.1 + 0.2)
 
 
+def test_files_of_a_version_without_myocardium_are_read(tmp_path: Path) -> None:
+    path = RESULT.write(tmp_path)
+    content = json.loads(path.read_text())
+    assert content.pop("val_dice_myocardium") is None
+    path.write_text(json.dumps(content))
+    assert read_result(path) == RESULT
+    history = write_history(tmp_path, [ROW])
+    history.write_text(history.read_text().replace(",val_dice_myocardium", "").replace(",\n", "\n"))
+    assert repr(read_history(tmp_path)) == repr([ROW])
+
+
 def test_the_columns_of_history_are_pinned(tmp_path: Path) -> None:
     assert write_history(tmp_path, []).read_text() == (
         "epoch,learning_rate,loss,accuracy,dice,val_loss,val_accuracy,val_dice,val_dice_pooled,"
-        "images_per_second,seconds\n"
+        "images_per_second,seconds,val_dice_myocardium\n"
     )
     assert read_history(tmp_path) == []
 
@@ -148,7 +161,7 @@ def test_the_columns_of_history_are_pinned(tmp_path: Path) -> None:
     ("damage", "reason"),
     [
         (lambda text: text.replace("val_loss", "loss2"), "expected the columns epoch,learning_rate"),
-        (lambda text: text[:-8], "line 2: expected 11 values, found 10"),
+        (lambda text: text[:-9], "line 2: expected 12 values, found 10"),
         (lambda text: text.replace("0.98", "good"), "line 2: could not convert string to float: 'good'"),
         (lambda _: "", "expected the columns"),
     ],

@@ -22,6 +22,7 @@ from lvseg.quiet import import_quietly
 from lvseg.records.course_tfrecord import REFUSAL
 from lvseg.results import RunResult
 from lvseg.run_folder import CHECKPOINTS_NAME, Run, fail_run, finish_run, open_run
+from lvseg.slices import CLASSES
 from lvseg.store import remove_tree
 from lvseg.training.context import CHECKPOINT_PREFIX, checkpoint_name
 from lvseg.training.order import training_rows
@@ -231,7 +232,8 @@ def train_worker(loop_config: dict[str, Any]) -> dict[str, Any] | None:
             tables=(_batches("train"), _batches("val")) if loop_config["ingest"] == "memory" else None,
         )
 
-    outcome = train(config, manifest.image_shape(records), load_shard, context, monitor, strategy)
+    classes = CLASSES[manifest.structures]
+    outcome = train(config, manifest.image_shape(records), load_shard, context, monitor, strategy, classes)
     return {name: getattr(outcome, name) for name in Outcome.__dataclass_fields__} if chief else None
 
 

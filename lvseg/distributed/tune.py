@@ -26,6 +26,7 @@ from lvseg.errors import ConfigError, LvsegError, RunError, TrainingError
 from lvseg.records import Manifest, read_manifest
 from lvseg.results import RESULT_FILE, RunResult, read_history, read_result
 from lvseg.run_folder import CHECKPOINTS_NAME, Run, fail_run, finish_run, open_run
+from lvseg.slices import CLASSES
 from lvseg.space import Dimension
 from lvseg.store import UPath, write_text
 from lvseg.training.portion import split_facts
@@ -275,6 +276,7 @@ def _train_here(run: Run, resources: Resources) -> None:
         lambda: open_shard(mode, run.records, data, run.config, facts),
         context,
         FolderMonitor(run.folder, run.config.epochs, run.config.picture_every),
+        classes=CLASSES[data.structures],
     )
     finish_run(run, outcome, context.best_checkpoint)
     if outcome.error:

@@ -8,11 +8,10 @@ keep the activations in range instead.
 
 import keras
 
-CLASSES = 2
 WIDTHS = (16, 32, 64, 128, 256)
 
 
-def build_unet(shape: tuple[int, int], dtype: str = "float32") -> keras.Model:
+def build_unet(shape: tuple[int, int], dtype: str = "float32", classes: int = 2) -> keras.Model:
     """Encoder–decoder with skip connections at every scale."""
     layers = keras.layers
     inputs = keras.Input((*shape, 1), name="image")
@@ -27,7 +26,7 @@ def build_unet(shape: tuple[int, int], dtype: str = "float32") -> keras.Model:
         x = layers.Conv2DTranspose(width, 2, strides=2, padding="same", dtype=dtype)(x)
         x = layers.Concatenate(dtype=dtype)([skip, x])
         x = _two_convolutions(x, width, dtype)
-    x = layers.Conv2D(CLASSES, 1, dtype=dtype)(x)
+    x = layers.Conv2D(classes, 1, dtype=dtype)(x)
     logits = layers.Activation("linear", dtype="float32", name="logits")(x)
     return keras.Model(inputs, logits, name="unet")
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lvseg.config import TrainConfig
 from lvseg.models import build_model
+from lvseg.slices import CAVITY
 from lvseg.training.feed import Chunk, Feed
 
 SCORE_BATCH = 8
@@ -36,26 +37,34 @@ def standardise(images: tf.Tensor) -> tf.Tensor:
 def image_counts(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """(n, 4) float32: for each image the cross-entropy, and pixels of intersection, prediction and label.
 
-    Counts up to 2^24 pixels are exact in float32.
+    With three classes (n, 7): the cavity's pixels, then the myocardium's. A class that the model does not know is
+    background. Counts up to 2^24 pixels are exact in float32.
     """
+    classes = logits.shape[-1]
+    labels = tf.where(labels < classes, labels, 0)
     entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
-    predicted = logits[..., 1] > logits[..., 0]
-    labelled = labels > 0
-    masks = tf.stack([predicted & labelled, predicted, labelled], axis=1)
-    pixels = tf.reduce_sum(tf.cast(masks, tf.float32), axis=[2, 3])
+    likeliest = tf.argmax(logits, axis=-1, output_type=tf.int32)
+    masks = []
+    for structure in range(CAVITY, classes):
+        predicted, labelled = likeliest == structure, labels == structure
+        masks += [predicted & labelled, predicted, labelled]
+    pixels = tf.reduce_sum(tf.cast(tf.stack(masks, axis=1), tf.float32), axis=[2, 3])
     return tf.concat([tf.reduce_mean(entropy, axis=[1, 2])[:, tf.newaxis], pixels], axis=1)
 
 
 class Engine:
     """Model, optimizer and compiled functions of one worker."""
 
-    def __init__(self, config: TrainConfig, shape: tuple[int, int], strategy: tf.distribute.Strategy) -> None:
+    def __init__(
+        self, config: TrainConfig, shape: tuple[int, int], strategy: tf.distribute.Strategy, classes: int = 2
+    ) -> None:
         self.config = config
+        self.columns = 1 + 3 * (classes - 1)
         self.shape = shape
         self.strategy = strategy
         with strategy.scope():
             keras.utils.set_random_seed(config.seed)
-            self.model = build_model(config.model, shape, config.precision)
+            self.model = build_model(config.model, shape, config.precision, classes)
             self.schedule = keras.optimizers.schedules.ExponentialDecay(
                 config.learning_rate, config.decay_steps, config.decay_rate, staircase=config.staircase
             )
@@ -69,7 +78,7 @@ class Engine:
         """Make some steps of an epoch.
 
         Returns:
-            (steps, local images, 4) float32, ``image_counts`` of every place; not yet waited for.
+            (steps, local images, columns) float32, ``image_counts`` of every place; not yet waited for.
         """
         order = (chunk.order.rows, chunk.order.weights, chunk.order.batch_images, np.int32(chunk.steps))
         return self._train_steps(chunk.images, chunk.masks, *map(tf.constant, order))
@@ -83,7 +92,7 @@ class Engine:
         batch_images: tf.Tensor,
         steps: tf.Tensor,
     ) -> tf.Tensor:
-        counts = tf.TensorArray(tf.float32, size=steps, element_shape=(rows.shape[1], 4))
+        counts = tf.TensorArray(tf.float32, size=steps, element_shape=(rows.shape[1], self.columns))
         for step in tf.range(steps):
             # Collectives of two steps must not overtake each other.
             tf.autograph.experimental.set_loop_options(parallel_iterations=1)
@@ -103,8 +112,8 @@ class Engine:
         return counts
 
     def score(self, feed: Feed) -> NDArray[np.float32]:
-        """(n, 4) ``image_counts`` of all the worker's own images; no communication."""
-        parts = [np.zeros((0, 4), np.float32)]
+        """(n, columns) ``image_counts`` of all the worker's own images; no communication."""
+        parts = [np.zeros((0, self.columns), np.float32)]
         with closing(feed.batches()) as batches:
             for images, masks, count in batches:
                 for start in range(0, count, SCORE_BATCH):
@@ -126,9 +135,9 @@ class Engine:
         return all(np.isfinite(keras.ops.convert_to_numpy(weight)).all() for weight in self.model.weights)
 
     def predict(self, images: NDArray[Any]) -> NDArray[np.uint8]:
-        """(n, rows, columns) images → masks of the same shape, 1 where cavity is the likelier class."""
+        """(n, rows, columns) images → masks of the same shape: the likeliest class."""
         logits = self.model(standardise(tf.constant(images)), training=False)
-        return tf.cast(logits[..., 1] > logits[..., 0], tf.uint8).numpy()  # type: ignore[no-any-return]
+        return tf.cast(tf.argmax(logits, axis=-1), tf.uint8).numpy()  # type: ignore[no-any-return]
 
     def sum_over_workers(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """Element-wise sum of every worker's array; all workers must call it with the same shape."""

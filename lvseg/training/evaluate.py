@@ -16,6 +16,7 @@ from lvseg.errors import RunError
 from lvseg.evaluation import DiceSummary, dice_from_counts, summarise
 from lvseg.records import read_manifest
 from lvseg.run_folder import CONFIG_NAME, WEIGHTS_NAME, read_origin
+from lvseg.slices import CLASSES
 from lvseg.store import UPath, local_copy, write_text
 from lvseg.training.checkpoint import load_weights
 from lvseg.training.engine import Engine
@@ -38,7 +39,9 @@ class Evaluation:
     records_sha256: str
     """Identity of the record set."""
     summary: DiceSummary
-    """Dice per image, pooled, per case."""
+    """Dice of the cavity per image, pooled, per case."""
+    myocardium: DiceSummary | None = None
+    """The same of the myocardium, where both the records and the model have it."""
     images: tuple[tuple[str, str, float], ...]
     """(name, case id, Dice) of every image, in record order; NaN where label and prediction are both empty."""
 
@@ -73,20 +76,22 @@ def evaluate_run(run: UPath, records: UPath, split: SplitName = "val") -> Evalua
     if manifest.split == "kfold":
         manifest = manifest.for_fold(config.fold, records)
     shape = manifest.image_shape(records)
-    engine = Engine(config, shape, tf.distribute.get_strategy())
+    origin = read_origin(run)
+    engine = Engine(config, shape, tf.distribute.get_strategy(), CLASSES[origin.structures])
     with local_copy(run / WEIGHTS_NAME) as weights:
         load_weights(weights, engine.model)
     portion = whole(records, manifest, split)
     names, case_ids = _names_and_cases(portion)
-    counts = engine.score(stream_feed(portion)).astype(np.float64)[:, 1:].T
-    dice = dice_from_counts(*counts)
+    cavity, *myocardium = engine.score(stream_feed(portion)).astype(np.float64)[:, 1:].T.reshape(-1, 3, len(names))
+    dice = dice_from_counts(*cavity)
     evaluation = Evaluation(
         run=run.name,
         split=split,
         labels=manifest.labels,
-        training_labels=read_origin(run).labels,
+        training_labels=origin.labels,
         records_sha256=manifest.records_sha256,
-        summary=summarise(names, case_ids, *counts),
+        summary=summarise(names, case_ids, *cavity),
+        myocardium=summarise(names, case_ids, *myocardium[0]) if myocardium and manifest.structures != "endo" else None,
         images=tuple(zip(names, case_ids, dice.tolist(), strict=True)),
     )
     write_text(run / f"evaluation-{split}.json", evaluation.to_json())

@@ -18,6 +18,7 @@ from lvseg.config import TrainConfig
 from lvseg.errors import TrainingError
 from lvseg.evaluation import DiceSummary, pooled_dice, summarise
 from lvseg.results import EpochRow
+from lvseg.slices import CAVITY, MYOCARDIUM
 from lvseg.training.checkpoint import load_checkpoint, save_checkpoint
 from lvseg.training.context import RunContext, Shard
 from lvseg.training.engine import Engine
@@ -41,6 +42,7 @@ def train(
     context: RunContext,
     monitor: Monitor,
     strategy: tf.distribute.Strategy | None = None,
+    classes: int = 2,
 ) -> Outcome:
     """Train from the last checkpoint, or from the start, to the last epoch.
 
@@ -51,8 +53,9 @@ def train(
         context: Rank, checkpoints, reports.
         monitor: Shows progress; only rank 0's writes files.
         strategy: Made before any other TensorFlow operation; None: one worker, no distribution.
+        classes: Classes of the masks, background included.
     """
-    engine = Engine(config, shape, strategy or tf.distribute.get_strategy())
+    engine = Engine(config, shape, strategy or tf.distribute.get_strategy(), classes)
     state = RunState()
     with context.latest_checkpoint() as folder:
         if folder is not None:
@@ -86,7 +89,7 @@ class _EpochTrainer:
         trained = self._train(epoch)
         train_seconds = time.perf_counter() - started
         validated = self._validate()
-        val = summarise(self.shard.val_names, self.shard.val_case_ids, *validated[:, 1:].T)
+        val = self._summary(validated, CAVITY)
         loss, accuracy, dice = self._means(trained, self.shard.train_images)
         val_loss, val_accuracy, _ = self._means(validated.sum(axis=0), len(validated))
         row = EpochRow(
@@ -99,6 +102,7 @@ class _EpochTrainer:
             val_accuracy=val_accuracy,
             val_dice=val.mean,
             val_dice_pooled=val.pooled,
+            val_dice_myocardium=self._summary(validated, MYOCARDIUM).mean if self.engine.columns > 4 else None,
             images_per_second=self.shard.train_images / train_seconds,
             seconds=time.perf_counter() - started,
         )
@@ -107,7 +111,7 @@ class _EpochTrainer:
         self.monitor.epoch_done(state.rows(), self.engine, self.shard.val)
 
     def _train(self, epoch: int) -> NDArray[np.float64]:
-        """Make an epoch's steps; returns (4,) the sums of ``image_counts`` over all images of all workers."""
+        """Make an epoch's steps; returns (columns,) the sums of ``image_counts`` over all images of all workers."""
         config, context = self.config, self.context
         order = epoch_order(
             self.shard.train_images, config.batch_size, context.world_size, context.rank, config.seed, epoch
@@ -123,26 +127,32 @@ class _EpochTrainer:
         real = order.weights > 0
         broken = (~np.isfinite(counts).all(axis=2) & real).sum(axis=1)
         summed = self.engine.sum_over_workers(np.concatenate([counts[real].sum(axis=0), broken]))
-        if summed[4:].any():
-            raise TrainingError(self._not_finite(epoch, int(np.argmax(summed[4:] > 0)), order))
+        sums, broken = np.split(summed, [self.engine.columns])
+        if broken.any():
+            raise TrainingError(self._not_finite(epoch, int(np.argmax(broken > 0)), order))
         if not self.engine.weights_are_finite():  # the same on every worker
             raise TrainingError(f"weights are not finite after epoch {epoch}")
-        return summed[:4]
+        return sums
 
     def _not_finite(self, epoch: int, step: int, order: EpochOrder) -> str:
         own = self.shard.train.names(order.rows[step][order.weights[step] > 0].tolist())
         return f"loss is not finite at epoch {epoch}, step {step + 1} of {len(order.rows)}, images {', '.join(own)}"
 
     def _validate(self) -> NDArray[np.float64]:
-        """(validation images, 4) ``image_counts`` of every image, from whichever worker scored it."""
-        counts = np.zeros((len(self.shard.val_names), 4))
+        """(validation images, columns) ``image_counts`` of every image, from whichever worker scored it."""
+        counts = np.zeros((len(self.shard.val_names), self.engine.columns))
         rows = validation_rows(len(counts), self.context.world_size, self.context.rank)
         counts[rows.start : rows.stop] = self.engine.score(self.shard.val)
         return self.engine.sum_over_workers(counts)
 
+    def _summary(self, counts: NDArray[np.float64], structure: int) -> DiceSummary:
+        """Dice of one class over the validation images."""
+        columns = counts[:, 3 * structure - 2 : 3 * structure + 1].T
+        return summarise(self.shard.val_names, self.shard.val_case_ids, *columns)
+
     def _means(self, sums: NDArray[np.float64], images: int) -> tuple[float, float, float]:
-        """Loss and accuracy as means over images and pixels, Dice over all pixels together."""
-        entropy, both, predicted, labelled = (float(value) for value in sums)
+        """Loss as mean over images, accuracy over pixels (cavity or not), Dice of the cavity over all pixels."""
+        entropy, both, predicted, labelled = (float(value) for value in sums[:4])
         wrong = predicted + labelled - 2 * both
         return entropy / images, 1 - wrong / (images * self.pixels), pooled_dice([both], [predicted], [labelled])
 

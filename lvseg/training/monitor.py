@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from lvseg.results import EpochRow, picture_path, write_history
+from lvseg.slices import CAVITY
 from lvseg.store import UPath, is_local, write_bytes, write_text
 from lvseg.training.pictures import comparison_grid, encode_png
 
@@ -97,14 +98,16 @@ class FolderMonitor(Monitor):
     def _write_scalars(self, row: EpochRow) -> None:
         with self._summaries():
             for name in EpochRow.__dataclass_fields__:
-                if name != "epoch":
-                    tf.summary.scalar(name, getattr(row, name), step=row.epoch)
+                value = getattr(row, name)
+                if name != "epoch" and value is not None:
+                    tf.summary.scalar(name, value, step=row.epoch)
             self._writer.flush()
 
     def _write_picture(self, epoch: int, engine: Engine, val: Feed) -> None:
         chosen = np.unique(np.linspace(0, len(val) - 1, PICTURED_IMAGES).round().astype(int))
         images, masks = val.take(chosen.tolist())
-        grid = comparison_grid(images, masks, engine.predict(images))
+        cavities = [(mask == CAVITY).astype(np.uint8) for mask in (masks, engine.predict(images))]
+        grid = comparison_grid(images, *cavities)
         write_bytes(picture_path(self.folder, epoch), encode_png(grid))
         with self._summaries():
             tf.summary.image("image | label | prediction", grid[np.newaxis], step=epoch)

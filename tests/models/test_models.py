@@ -43,6 +43,20 @@ def test_two_logits_for_every_pixel(model: keras.Model) -> None:
     assert np.isfinite(logits.numpy()).all()
 
 
+@pytest.mark.parametrize("name", list(BUILDERS))
+def test_three_classes_have_three_logits(name: str) -> None:
+    model = build_model(name, SHAPE, classes=3)
+    assert model(images(1)).shape == (1, *SHAPE, 3)
+    assert model.count_params() > PARAMETERS[name]
+
+
+def test_weights_of_other_classes_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "fcn.weights.h5"
+    build_model("fcn", SHAPE, classes=3).save_weights(path)
+    with pytest.raises(RunError, match=r"fcn\.weights\.h5: not weights of this fcn"):
+        load_weights(path, build_model("fcn", SHAPE))
+
+
 def test_every_weight_learns(model: keras.Model) -> None:
     labels = (images()[..., 0] > 0.5).astype(np.int32)
     with tf.GradientTape() as tape:

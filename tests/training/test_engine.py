@@ -54,6 +54,22 @@ def test_image_counts_by_hand() -> None:
     np.testing.assert_allclose(counts, [[entropy, 1, 2, 2], [np.log(2), 0, 0, 0]], rtol=1e-6)
 
 
+def test_image_counts_of_three_classes_by_hand() -> None:
+    labels = np.array([[[1, 1], [2, 0]]], np.int32)
+    likeliest = np.array([[[1, 2], [2, 2]]])
+    counts = image_counts(tf.constant(5 * np.eye(3, dtype=np.float32)[likeliest]), tf.constant(labels)).numpy()
+    entropy = np.log(1 + 2 * np.exp(-5)) + 2 * 5 / 4
+    np.testing.assert_allclose(counts, [[entropy, 1, 1, 2, 1, 3, 1]], rtol=1e-6)
+
+
+def test_a_class_that_the_model_does_not_know_is_background() -> None:
+    labels = np.array([[[1, 2], [0, 2]]], np.int32)
+    logits = tf.constant(np.random.default_rng(0).normal(size=(1, 2, 2, 2)), tf.float32)
+    counts = [image_counts(logits, tf.constant(each)).numpy() for each in (labels, labels % 2)]
+    np.testing.assert_array_equal(*counts)
+    assert counts[0][0, 3] == 1
+
+
 def test_an_epoch_is_what_a_plain_tensorflow_loop_does(engine: Engine) -> None:
     """Six images in batches of four: the second step has two, and divides by two."""
     data = make_images(range(6))
@@ -81,7 +97,7 @@ def test_an_epoch_is_what_a_plain_tensorflow_loop_does(engine: Engine) -> None:
 
 def test_steps_in_one_call_or_in_several_are_the_same() -> None:
     data, order = make_images(range(6)), epoch_order(6, 2, 1, 0, seed=0, epoch=1)
-    at_once, *others = make_engine(), make_engine(), make_engine()
+    at_once, *others = make_engine(), make_engine()
     counts = train_epoch(at_once, data, order, 16)
     for steps, other in enumerate(others, start=1):
         np.testing.assert_allclose(train_epoch(other, data, order, steps), counts, rtol=1e-6)

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from lvseg.config import TrainConfig
 from lvseg.errors import RecordsError, RunError
 from lvseg.results import RunResult
 from lvseg.run_folder import WEIGHTS_NAME, Run, finish_run, open_run
+from lvseg.slices import CLASSES
 from lvseg.training.context import LocalContext
 from lvseg.training.evaluate import evaluate_run
 from lvseg.training.loop import train
@@ -74,3 +76,43 @@ def test_what_is_no_finished_run_is_named(finished: tuple[Run, RunResult], tmp_p
 def test_missing_records_are_named(finished: tuple[Run, RunResult], tmp_path: Path) -> None:
     with pytest.raises(RecordsError, match="not a record set"):
         evaluate_run(finished[0].folder, tmp_path / "none")
+
+
+def train_run(root: Path, config: TrainConfig, **records: Any) -> tuple[Run, RunResult]:
+    manifest = write_records(root / "records", **records)
+    run = Run(folder=root / "runs/one", config=config, records=root / "records", manifest=manifest)
+    open_run(run)
+    shard = open_shard("memory", run.records, run.data, config, split_facts(run.records, run.data))
+    context = LocalContext(run.folder / "checkpoints")
+    outcome = train(config, (SIZE, SIZE), lambda: shard, context, Monitor(), classes=CLASSES[manifest.structures])
+    return run, finish_run(run, outcome, context.best_checkpoint)
+
+
+def test_a_run_on_a_fold_is_scored_on_that_fold(tmp_path: Path) -> None:
+    config = TrainConfig(model="fc", epochs=2, fold=1)
+    run, result = train_run(tmp_path, config, train=9, val=3, folds=3)
+    assert (result.train_images, result.val_images) == (8, 4)
+    evaluation = evaluate_run(run.folder, run.records)
+    assert [name for name, _, _ in evaluation.images] == ["D-001", "D-004", "D-007", "D-010"]
+    assert evaluation.summary.mean == pytest.approx(result.val_dice, abs=1e-6)
+
+
+def test_myocardium_is_scored_where_records_and_model_have_it(tmp_path: Path) -> None:
+    run, result = train_run(tmp_path, TrainConfig(model="fc", epochs=3), train=8, val=5, structures="endo+myo")
+    evaluation = evaluate_run(run.folder, run.records)
+    assert evaluation.myocardium is not None
+    assert evaluation.myocardium.mean == pytest.approx(result.val_dice_myocardium, abs=1e-6)
+    assert json.loads((run.folder / "evaluation-val.json").read_text())["myocardium"]["images"] == 5
+    write_records(tmp_path / "endo", train=8, val=5)
+    other = evaluate_run(run.folder, tmp_path / "endo")
+    assert other.myocardium is None
+    assert 0 < other.summary.mean < 1
+
+
+def test_a_model_of_the_cavity_alone_is_scored_on_records_with_myocardium(
+    finished: tuple[Run, RunResult], tmp_path: Path
+) -> None:
+    write_records(tmp_path, train=8, val=11, structures="endo+myo")
+    evaluation = evaluate_run(finished[0].folder, tmp_path)
+    assert evaluation.myocardium is None
+    assert 0 < evaluation.summary.mean < 1

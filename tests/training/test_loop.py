@@ -9,12 +9,18 @@ import tensorflow as tf
 
 from lvseg.config import TrainConfig
 from lvseg.evaluation import dice
+from lvseg.slices import CAVITY, MYOCARDIUM
 from lvseg.training.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from lvseg.training.context import LocalContext
 from lvseg.training.engine import SCORE_BATCH, Engine
 from lvseg.training.feed import Chunk
+from lvseg.training.loop import train
+from lvseg.training.monitor import Monitor
 from lvseg.training.order import epoch_order
+from lvseg.training.portion import split_facts
+from lvseg.training.shards import open_shard
 from lvseg.training.state import CHECKPOINT_WEIGHTS
-from tests.discs import SIZE, make_images, make_shard
+from tests.discs import SIZE, make_images, make_shard, write_records
 from tests.training.conftest import Trainer
 
 CONFIG = TrainConfig(model="fc", epochs=4, batch_size=4, learning_rate=2e-3, steps_per_call=3)
@@ -28,7 +34,8 @@ def weights_in(folder: Path) -> list[np.ndarray]:
 
 
 def without_timings(history: list[dict[str, float]]) -> list[dict[str, float]]:
-    return [{key: value for key, value in row.items() if key not in TIMINGS} for row in history]
+    left_out = {*TIMINGS, "val_dice_myocardium"}
+    return [{key: value for key, value in row.items() if key not in left_out} for row in history]
 
 
 def test_the_loss_of_eight_images_falls(trainer: Trainer) -> None:
@@ -150,3 +157,27 @@ def test_dead_units_do_not_hide_broken_weights(trainer: Trainer, monkeypatch: py
     outcome = trainer(dataclasses.replace(CONFIG, steps_per_call=100))
     assert outcome.error == "weights are not finite after epoch 1"
     assert trainer.context.reports == []
+
+
+def test_myocardium_is_learnt_and_scored_apart(tmp_path: Path) -> None:
+    manifest = write_records(tmp_path / "records", train=8, val=5, structures="endo+myo")
+    config = dataclasses.replace(CONFIG, epochs=8)
+    context = LocalContext(tmp_path / "checkpoints")
+    shard = open_shard("memory", tmp_path / "records", manifest, config, split_facts(tmp_path / "records", manifest))
+    outcome = train(config, (SIZE, SIZE), lambda: shard, context, Monitor(), classes=3)
+    row = outcome.state.rows()[outcome.state.best_epoch - 1]
+    engine = Engine(config, (SIZE, SIZE), tf.distribute.get_strategy(), classes=3)
+    assert context.best_checkpoint is not None
+    load_weights(context.best_checkpoint / CHECKPOINT_WEIGHTS, engine.model)
+    images, masks = shard.val.take(range(5))
+    predicted = engine.predict(images)
+    for structure, found in ((CAVITY, row.val_dice), (MYOCARDIUM, row.val_dice_myocardium)):
+        by_image = [dice(p == structure, m == structure) for p, m in zip(predicted, masks, strict=True)]
+        assert found == pytest.approx(np.mean(by_image), abs=1e-9)
+        assert found is not None
+        assert found > 0.2
+
+
+def test_without_myocardium_there_is_no_score_of_it(trainer: Trainer) -> None:
+    (row,) = trainer(dataclasses.replace(CONFIG, epochs=1)).state.rows()
+    assert row.val_dice_myocardium is None
