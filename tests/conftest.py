@@ -1,9 +1,18 @@
 """What the tests of several rooms share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def pseudonym_key() -> Iterator[None]:
+    """A key of the tests' own: none is made in the user's home."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LVSEG_PSEUDONYM_KEY", "tests")
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -42,7 +42,7 @@ def as_classes(values: NDArray[Any], config: ConvertConfig, file: str) -> NDArra
     is_said = config.cavity_value is not None or config.myocardium_value is not None
     if not is_said:
         _check_values(found, config, file)
-    cavity = config.cavity_value or (255 if found == {0, 255} or found == {255} else 1)
+    cavity = config.cavity_value or (255 if found <= {0, 255} else 1)
     classes = np.where(values == cavity, np.uint8(CAVITY), np.uint8(0))
     if config.structures == "endo+myo":
         classes[values == (config.myocardium_value or MYOCARDIUM)] = MYOCARDIUM

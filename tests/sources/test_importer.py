@@ -124,6 +124,11 @@ def test_two_layouts_at_once(linked, pairs):
     assert open_source(linked.parent, ConvertConfig(source="linked")).layout == "linked"
 
 
+def test_pictures_inside_another_layout_are_no_second_source(linked, pairs):
+    pairs.rename(linked / "pictures")
+    assert open_source(linked, ConvertConfig()).layout == "linked"
+
+
 def test_two_folders_of_one_layout(phantoms, tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).symlink_to(phantoms / "linked")

@@ -226,6 +226,18 @@ def test_frames_without_source(tree, images):
     assert "do not say which images" in skips(tree)["0009.dcm"]
 
 
+def test_frame_made_from_several_images(tmp_path, images):
+    """Nobody knows on which of them it was drawn."""
+
+    def add(dataset: pydicom.Dataset) -> None:
+        for frame in dataset.PerFrameFunctionalGroupsSequence[::2]:
+            sources = frame.DerivationImageSequence[0].SourceImageSequence
+            sources.append(sources[0])
+
+    change(write_seg(tmp_path / "labels.seg", images, (LABELS == 1).astype(np.uint8), segments=(CAVITY,)), add)
+    assert len(discover(tmp_path).items) == 1
+
+
 def test_other_files_cost_nothing(tree, images):
     (tree / "Doe_John/report.txt").write_text("John Doe")
     (tree / "Doe_John/0009.dcm").write_bytes(images[0].read_bytes()[:600])
