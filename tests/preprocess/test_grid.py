@@ -105,7 +105,7 @@ def test_hearts_keep_area_and_border_on_the_way_back(number, spacing_mm):
     back = to_source(label_mask(moved, layout.shape, "centre", "endo"), layout.grid)
     mask = label_mask(contours, shape, "centre", "endo")
     assert back.sum(dtype=int) == pytest.approx(mask.sum(dtype=int), rel=0.02)
-    np.testing.assert_allclose(np.argwhere(back).mean(axis=0), np.argwhere(mask).mean(axis=0), atol=0.15)
+    np.testing.assert_allclose(np.argwhere(back).mean(axis=0), np.argwhere(mask).mean(axis=0), atol=0.25)
     rows, columns = np.nonzero(back != mask)
     nearest = np.hypot(
         columns[:, None] + 1 - contours.endocardium[:, 0], rows[:, None] + 1 - contours.endocardium[:, 1]
