@@ -74,6 +74,8 @@ class Group:
     records_sha256: str
     labels: str
     split: str
+    fold: int | None
+    """The fold that validates, of a split into folds."""
     rows: tuple[Row, ...]
 
     @property
@@ -81,10 +83,11 @@ class Group:
         """What the scores were measured on, one line."""
         result = self.rows[0].result
         shared = " (both halves share patients)" if self.split == "image" else ""
+        split = {"official": "official split", "kfold": f"fold {self.fold}"}.get(self.split, f"split by {self.split}")
         return (
-            f"Records {self.records_sha256[:8]}, labels {self.labels}, split by {self.split}{shared}, "
+            f"Records {self.records_sha256[:8]}, labels {self.labels}, {split}{shared}, "
             f"{result.train_images} training and {result.val_images} validation images"
-        ).replace("split by official", "official split")
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,12 +157,13 @@ def build(runs: UPath) -> Leaderboard:
     groups = defaultdict(list)
     for row in found:
         if row.result.status == "finished":
-            groups[row.result.records_sha256, row.result.labels, row.result.split].append(row)
+            result = row.result
+            groups[result.records_sha256, result.labels, result.split, result.config.get("fold")].append(row)
     if not groups:
         raise RunError(f"{runs}: no finished run, found {len(failed)} failed and {len(damaged)} unreadable")
     ranked = [
-        Group(records_sha256=records, labels=labels, split=split, rows=_rank(rows))
-        for (records, labels, split), rows in groups.items()
+        Group(records_sha256=records, labels=labels, split=split, fold=fold, rows=_rank(rows))
+        for (records, labels, split, fold), rows in groups.items()
     ]
     ranked.sort(key=lambda group: (-len(group.rows), group.heading))
     return Leaderboard(runs=runs, groups=tuple(ranked), failed=failed, damaged=tuple(damaged))
@@ -292,6 +296,7 @@ def _render_json(leaderboard: Leaderboard) -> str:
                 "records_sha256": group.records_sha256,
                 "labels": group.labels,
                 "split": group.split,
+                "fold": group.fold,
                 "runs": [_json_row(row) for row in group.rows],
             }
             for group in leaderboard.groups

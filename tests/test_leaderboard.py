@@ -77,6 +77,14 @@ def test_headings_say_what_was_measured(tmp_path: Path) -> None:
     )
 
 
+def test_folds_stand_apart(tmp_path: Path) -> None:
+    for fold in (0, 1, 1):
+        add_run(tmp_path, split="kfold", config={"fold": fold})
+    board = build(tmp_path)
+    assert [(group.fold, len(group.rows)) for group in board.groups] == [(1, 2), (0, 1)]
+    assert ", fold 1, " in board.groups[0].heading
+
+
 def test_failed_and_damaged_runs_are_listed_and_not_ranked(tmp_path: Path) -> None:
     add_run(tmp_path, "good")
     add_run(tmp_path, "bad", status="failed", error="step 3: loss is NaN", sweep="rates")
