@@ -1,14 +1,18 @@
 """Where a worker keeps its images: chosen by size, and the pass that brings them into memory."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
-from lvseg.config import Ingest
+from lvseg.config import Ingest, TrainConfig
 from lvseg.distributed.ingest import MEMORY_SHARE, choose_ingest, plan_ingest, read_portion
+from lvseg.distributed.train import check_fits
 from lvseg.errors import RecordsError
 from lvseg.records import Manifest
+from lvseg.run_folder import Run
 from lvseg.training.portion import Mode, Portion, collect, whole
+from tests.discs import write_records
 
 GB = 10**9
 
@@ -80,3 +84,19 @@ def test_a_broken_file_is_named_by_the_pass(made: tuple[Path, Manifest], tmp_pat
     broken.write_bytes(broken.read_bytes()[:100])
     with pytest.raises(RecordsError, match=rf"^{broken}: not a readable parquet record file"):
         read_portion(whole(tmp_path, manifest, "train"))
+
+
+def test_what_cannot_be_trained_on_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    manifest = write_records(tmp_path / "records", train=9, val=3, folds=3)
+
+    def check(changed: Manifest, **settings: int) -> None:
+        config = TrainConfig(**settings)  # type: ignore[arg-type]
+        check_fits(Run(folder=tmp_path / "run", config=config, records=tmp_path / "records", manifest=changed))
+
+    check(manifest, fold=2)
+    with pytest.raises(RecordsError, match=r"split into folds, choose fold 0 to 2, got None"):
+        check(manifest)
+    with pytest.raises(RecordsError, match=r"choose fold 0 to 2, got 3"):
+        check(manifest, fold=3)
+    with pytest.raises(RecordsError, match=r"records: course-tfrecord is for the course's notebooks"):
+        check(dataclasses.replace(manifest, format="course-tfrecord"), fold=0)
