@@ -2,7 +2,7 @@
 
 from lvseg.preprocess.grid import Layout, contour_to_grid, contour_to_source, find_layout, to_grid, to_source
 from lvseg.preprocess.heart import heart_centre
-from lvseg.preprocess.steps import normalise, preprocess
+from lvseg.preprocess.steps import lay_out_image, normalise, preprocess
 
 __all__ = [
     "Layout",
@@ -10,6 +10,7 @@ __all__ = [
     "contour_to_source",
     "find_layout",
     "heart_centre",
+    "lay_out_image",
     "normalise",
     "preprocess",
     "to_grid",

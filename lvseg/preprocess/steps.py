@@ -126,7 +126,7 @@ def lay_out_image(image: NDArray[Any], layout: Layout) -> NDArray[Any]:
 def _resample(image: NDArray[Any], layout: Layout) -> NDArray[np.float32]:
     """Linear interpolation; where pixels grow, each averages what it covers with a triangle of two new pixels' width.
 
-    Pillow's filter: the same bytes on every processor, exact positions, and a quarter of SciPy's time.
+    Pillow's filter: positions are exact, unlike those of older OpenCV, and it takes a quarter of SciPy's time.
     """
     (rows, columns), grid = layout.whole_shape, layout.grid
     height, width = rows * grid.row_step, columns * grid.column_step

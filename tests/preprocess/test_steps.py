@@ -9,7 +9,7 @@ import pytest
 
 from lvseg.config import ConvertConfig, PreprocessConfig
 from lvseg.errors import SourceError
-from lvseg.preprocess import contour_to_grid, normalise, preprocess, to_source
+from lvseg.preprocess import contour_to_grid, find_layout, lay_out_image, normalise, preprocess, to_source
 from lvseg.rasterize import contour_area_px, label_mask
 from lvseg.records.codec import row_to_slice, slice_to_row
 from lvseg.slices import CAVITY, MYOCARDIUM, Contours, Grid, Place
@@ -153,6 +153,16 @@ def test_the_same_input_gives_the_same_bytes_and_survives_the_records():
     assert isinstance(back.grid, Grid)
     assert to_source(back.mask, back.grid).shape == (160, 180)
     assert (to_source(back.mask, back.grid) != heart_slice().mask).mean() < 0.02
+
+
+@pytest.mark.parametrize("config", [EVERYTHING, PreprocessConfig(), PreprocessConfig(normalise="zscore")])
+def test_an_image_without_a_label_comes_out_the_same(config):
+    item = heart_slice()
+    stored = preprocess(item, config, "centre", "endo", HEART)
+    layout = find_layout(item.image.shape, item.place.pixel_spacing, config, HEART)
+    image = normalise(lay_out_image(item.image, layout), config.normalise)
+    np.testing.assert_array_equal(image, stored.image.astype(np.float32))
+    assert layout.grid == (stored.grid or Grid(160, 180, 0, 0, 1, 1))
 
 
 def test_percentiles():
