@@ -52,6 +52,13 @@ def image_counts(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     return tf.concat([tf.reduce_mean(entropy, axis=[1, 2])[:, tf.newaxis], pixels], axis=1)
 
 
+def _gather(images: tf.Tensor, masks: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The standardised images and the labels at some rows; only these leave the host's memory for a GPU."""
+    with tf.device("CPU:0"):
+        chosen, labels = tf.gather(images, rows), tf.gather(masks, rows)
+    return standardise(chosen), tf.cast(labels, tf.int32)
+
+
 class Engine:
     """Model, optimizer and compiled functions of one worker."""
 
@@ -96,8 +103,7 @@ class Engine:
         for step in tf.range(steps):
             # Collectives of two steps must not overtake each other.
             tf.autograph.experimental.set_loop_options(parallel_iterations=1)
-            x = standardise(tf.gather(images, rows[step]))
-            y = tf.cast(tf.gather(masks, rows[step]), tf.int32)
+            x, y = _gather(images, masks, rows[step])
             result = self.strategy.run(self._replica_step, args=(x, y, weights[step], batch_images[step]))
             counts = counts.write(step, result)
         return counts.stack()
@@ -123,8 +129,8 @@ class Engine:
         return np.concatenate(parts)
 
     def _score_batch_eager(self, images: tf.Tensor, masks: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        labels = tf.cast(tf.gather(masks, rows), tf.int32)
-        return image_counts(self.model(standardise(tf.gather(images, rows)), training=False), labels)
+        x, y = _gather(images, masks, rows)
+        return image_counts(self.model(x, training=False), y)
 
     def learning_rate(self, step: int) -> float:
         """Of a step, counted from 0 over the whole run."""
