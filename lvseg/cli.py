@@ -13,7 +13,16 @@ from rich.console import Console
 from tyro.constructors import PrimitiveConstructorSpec
 
 from lvseg import __version__
-from lvseg.config import ConvertConfig, SourceLayout, SplitName, TrainConfig, TuneConfig, from_mapping, read_yaml
+from lvseg.config import (
+    CheckConfig,
+    ConvertConfig,
+    SourceLayout,
+    SplitName,
+    TrainConfig,
+    TuneConfig,
+    from_mapping,
+    read_yaml,
+)
 from lvseg.errors import ConfigError, LvsegError
 from lvseg.leaderboard import Format
 from lvseg.progress import reporter, sweep_progress, watch_run
@@ -147,6 +156,23 @@ def make_verbs(convert_base: ConvertConfig, train_base: TrainConfig) -> dict[str
         """
         return _convert(source, records, settings, overwrite=overwrite, verbose=verbose)
 
+    def check(
+        source: tyro.conf.Positional[Location],
+        /,
+        settings: Annotated[CheckConfig, Flat] = CheckConfig(),  # noqa: B008 -- frozen
+        out: Location | None = None,
+        verbose: bool = False,
+    ) -> int:
+        """Check images and labels of a source folder: contours on their hearts, copies, gaps, damaged files.
+
+        Args:
+            source: Folder or URI with the files; its layout is found out.
+            settings: See the flags.
+            out: Folder or URI for the report, quality.html and quality.json; default: the terminal only.
+            verbose: Show Ray's own messages.
+        """
+        return _check(source, settings, out, verbose=verbose)
+
     def train(
         records: tyro.conf.Positional[Location],
         /,
@@ -233,7 +259,7 @@ def make_verbs(convert_base: ConvertConfig, train_base: TrainConfig) -> dict[str
 
         return run_demo(out, _console())
 
-    verbs = (phantom, convert, train, tune, evaluate, leaderboard, demo)
+    verbs = (phantom, check, convert, train, tune, evaluate, leaderboard, demo)
     return {verb.__name__: verb for verb in verbs}
 
 
@@ -242,7 +268,8 @@ def _console() -> Console:
 
 
 def _convert(source: UPath, records: UPath, settings: ConvertConfig, *, overwrite: bool, verbose: bool) -> int:
-    from lvseg.distributed.convert import convert
+    from lvseg.distributed.convert import convert, read_findings
+    from lvseg.quality import print_summary
 
     _require_durable("records", records)
     console = _console()
@@ -254,11 +281,27 @@ def _convert(source: UPath, records: UPath, settings: ConvertConfig, *, overwrit
     console.print(f"labels {manifest.labels}, split by {manifest.split}, sizes {sizes}")
     if manifest.unlabelled_images:
         console.print(f"{manifest.unlabelled_images} images without a contour were left out, as usual in a cine")
-    for skip in manifest.skipped[:10]:
-        console.print(f"skipped {skip.file}: {skip.reason}", soft_wrap=True)
-    if manifest.skipped:
-        console.print(f"{len(manifest.skipped)} files skipped, all listed in {records / 'manifest.json'}")
+    if manifest.decisions:
+        decided = f"{len(manifest.decisions)} decisions where file names did not say"
+        console.print(f"{decided}, see {records / 'manifest.json'}", soft_wrap=True)
+    print_summary(console, read_findings(records), sum(manifest.shapes.values()), manifest.skipped)
+    console.print(f"record set: {records}, quality report: {records / 'quality.html'}", soft_wrap=True)
     return 0
+
+
+def _check(source: UPath, settings: CheckConfig, out: UPath | None, *, verbose: bool) -> int:
+    from lvseg.distributed.check import check
+    from lvseg.quality import print_summary
+
+    if out is not None:
+        _require_durable("out", out)
+    console = _console()
+    with reporter("check", console) as shown:
+        report = check(source, settings.to_convert(), out, progress=shown.update, verbose=verbose)
+    print_summary(console, report.findings, report.facts.num_rows, report.skipped)
+    if out is not None:
+        console.print(f"report: {out / 'quality.html'}", soft_wrap=True)
+    return int(settings.strict and report.count("error", "warning") > 0)
 
 
 def _train(records: UPath, settings: TrainConfig, runs: UPath, name: str | None, *, verbose: bool) -> int:

@@ -22,6 +22,7 @@ __all__ = [
     "EXECUTION_FIELDS",
     "IMAGE_SIDE_MULTIPLE",
     "MODEL_NAMES",
+    "CheckConfig",
     "ConvertConfig",
     "Crop",
     "Ingest",
@@ -152,6 +153,26 @@ class ConvertConfig(PreprocessConfig):
     def preprocessing(self) -> PreprocessConfig:
         """The part that a prediction has to repeat."""
         return PreprocessConfig(**{f.name: getattr(self, f.name) for f in dataclasses.fields(PreprocessConfig)})
+
+
+@config
+class CheckConfig(_Validated):
+    """How source files are checked: what of ``ConvertConfig`` says how they are read."""
+
+    source: Literal["auto"] | SourceLayout = "auto"
+    """Layout of the source folder; auto looks at the files."""
+    labels: RasterConvention | None = None
+    """Label convention of masks that are drawn from contours, as in convert."""
+    cavity_value: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Value of the cavity in mask files; default: 1, or the only value besides 0."""
+    myocardium_value: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Value of the myocardium in mask files; default: 2."""
+    strict: bool = False
+    """Exit with status 1 where there is an error or a warning."""
+
+    def to_convert(self) -> ConvertConfig:
+        """The same as settings of a conversion."""
+        return ConvertConfig(**dataclasses.asdict(self))
 
 
 @config

@@ -37,11 +37,13 @@ from lvseg.store import UPath, is_local, location
 __all__ = ["QualityReport", "check", "draw_pictures"]
 
 ITEMS_PER_TASK = 64
-"""Images in one task: about a second of work."""
+"""Images in one task: about half a second of work."""
+UNITS_PER_TASK = 16
+"""A unit takes milliseconds to seconds, a task's start some milliseconds."""
 PANELS_PER_TASK = 16
 
 Progress = Callable[[int, int], None]
-"""Called with images measured and images listed so far."""
+"""Called with tasks done and tasks in all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,12 +70,10 @@ class QualityReport:
 class _Measured:
     """What one task brings back."""
 
-    items: bytes
-    """The items, packed: kept to find the few that are drawn."""
     names: frozenset[str]
-    """Their names."""
+    """Of all items, to find the few that are drawn."""
     facts: pa.Table
-    """Of those that could be loaded."""
+    """Of the items that could be loaded."""
     findings: list[Finding]
     """Of those that could not."""
 
@@ -103,17 +103,18 @@ def check(
     config = dataclasses.replace(config, structures="endo", crop="none", crop_size=None)
     opened = open_source(location(source).absolute(), config)
     with ray_session(verbose=verbose):
-        listing, measured = _measure(opened, config, progress)
+        listing, packs = _list(opened)
+        if not packs:
+            reasons = "; ".join(f"{skip.file}: {skip.reason}" for skip in listing.skipped[:3])
+            raise SourceError(f"{source}: no labelled image" + (f" ({reasons})" if reasons else ""))
+        measured = _measure(opened, packs, config, progress)
         facts = pa.concat_tables([FACTS_SCHEMA.empty_table(), *(each.facts for each in measured)])
         unusable = (finding for each in measured for finding in each.findings)
         findings = merge_findings(listing.findings, unusable, find_problems(facts, "endo"))
-        if not measured:
-            reasons = "; ".join(f"{skip.file}: {skip.reason}" for skip in listing.skipped[:3])
-            raise SourceError(f"{source}: no labelled image" + (f" ({reasons})" if reasons else ""))
         if out is not None:
             wanted = {name for finding in to_be_shown(findings) for name in shown_names(finding)}
-            chosen = [each.items for each in measured if each.names & wanted]
-            items = [item for data in chosen for item in _unpack(data) if item.name in wanted]
+            chosen = [pack for pack, each in zip(packs, measured, strict=True) if each.names & wanted]
+            items = [item for pack in chosen for item in _unpack(pack) if item.name in wanted]
             pictures = draw_pictures(findings, items, opened.folder, config)
     report = QualityReport(
         findings=tuple(findings),
@@ -144,63 +145,62 @@ def _write(report: QualityReport, out: UPath, pictures: dict[Finding, bytes], ti
         raise SourceError(f"{out}: the report cannot be written: {error.strerror or error}") from None
 
 
-def _measure(source: Source, config: ConvertConfig, progress: Progress) -> tuple[Listing, list[_Measured]]:
-    """List all units and measure all items; the driver keeps facts and packed items, no pixels."""
+def _list(source: Source) -> tuple[Listing, list[bytes]]:
+    """All that the listing says besides the items, and the items in packs for one task each."""
     units, listing = source.units()
-    skipped, decisions, findings = list(listing.skipped), list(listing.decisions), list(listing.findings)
-    measured: list[_Measured] = []
-    unlabelled, done = listing.unlabelled_images, 0
-    for result in _run(source, units, config):
-        if isinstance(result, _Measured):
-            measured.append(result)
-            done += len(result.names)
-            progress(done, done)
-            continue
-        skipped += result.skipped
-        decisions += result.decisions
-        findings += result.findings
-        unlabelled += result.unlabelled_images
-    merged = Listing(
-        items=(),
-        skipped=tuple(sorted(skipped, key=lambda skip: (skip.file, skip.reason))),
-        decisions=tuple(decisions),
-        findings=tuple(findings),
-        unlabelled_images=unlabelled,
-    )
-    return merged, measured
-
-
-def _run(source: Source, units: Sequence[Unit], config: ConvertConfig) -> Iterator[_Measured | Listing]:
-    """A listing without items for every unit, and what was measured, in the units' order."""
+    parts, packs = [listing], []
 
     def list_items(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        listing = _list_unit(source, pickle.loads(row["unit"]))
-        yield {"items": b"", "result": pickle.dumps(dataclasses.replace(listing, items=()))}
-        for start in range(0, len(listing.items), ITEMS_PER_TASK):
-            yield {"items": _pack(listing.items[start : start + ITEMS_PER_TASK]), "result": b""}
+        found = _list_unit(source, pickle.loads(row["unit"]))
+        yield {"listing": pickle.dumps(dataclasses.replace(found, items=())), "items": b""}
+        for start in range(0, len(found.items), ITEMS_PER_TASK):
+            yield {"listing": b"", "items": _pack(found.items[start : start + ITEMS_PER_TASK])}
+
+    if units:
+        rows = [{"unit": pickle.dumps(unit)} for unit in units]
+        cpus = int(ray.cluster_resources().get("CPU", 1))
+        blocks = max(min(len(units), 4 * cpus), len(units) // UNITS_PER_TASK)
+        dataset = ray.data.from_items(rows, override_num_blocks=blocks).flat_map(list_items)
+        dataset.context.execution_options.preserve_order = True
+        for row in dataset.iter_rows():
+            if row["items"]:
+                packs.append(row["items"])
+            else:
+                parts.append(pickle.loads(row["listing"]))
+    skipped = sorted((skip for part in parts for skip in part.skipped), key=lambda skip: (skip.file, skip.reason))
+    merged = Listing(
+        items=(),
+        skipped=tuple(skipped),
+        decisions=tuple(decision for part in parts for decision in part.decisions),
+        findings=tuple(finding for part in parts for finding in part.findings),
+        unlabelled_images=sum(part.unlabelled_images for part in parts),
+    )
+    return merged, packs
+
+
+def _measure(source: Source, packs: Sequence[bytes], config: ConvertConfig, progress: Progress) -> list[_Measured]:
+    """Measure all items; the driver keeps facts, no pixels."""
+    folder = source.folder
 
     def measure(row: dict[str, Any]) -> dict[str, Any]:
-        if not row["items"]:
-            return {"result": row["result"]}
-        return {"result": pickle.dumps(measure_items(source.folder, row["items"], config))}
+        return {"result": pickle.dumps(measure_items(folder, row["items"], config))}
 
-    if not units:
-        return
-    rows = [{"unit": pickle.dumps(unit)} for unit in units]
-    dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).flat_map(list_items)
-    # Blocks of one row, so that a unit of many images is not the work of one process.
-    dataset = dataset.repartition(target_num_rows_per_block=1).map(measure)
-    dataset.context.execution_options.preserve_order = True
-    for row in dataset.iter_rows():
-        yield pickle.loads(row["result"])
+    measured: list[_Measured] = []
+    progress(0, len(packs))
+    if packs:
+        dataset = ray.data.from_items([{"items": pack} for pack in packs], override_num_blocks=len(packs)).map(measure)
+        dataset.context.execution_options.preserve_order = True
+        for row in dataset.iter_rows():
+            measured.append(pickle.loads(row["result"]))
+            progress(len(measured), len(packs))
+    return measured
 
 
 def _list_unit(source: Source, unit: Unit) -> Listing:
     try:
         return source.list_unit(unit)
     except SourceError as error:
-        folder = unit.folders[0] if unit.folders else unit.case_id
-        return Listing(items=(), skipped=(Skip(folder, relative_reason(error, source.folder)),))
+        return Listing(items=(), skipped=(Skip(unit.case_id, relative_reason(error, source.folder)),))
 
 
 def measure_items(folder: UPath, packed: bytes, config: ConvertConfig) -> _Measured:
@@ -210,9 +210,8 @@ def measure_items(folder: UPath, packed: bytes, config: ConvertConfig) -> _Measu
         try:
             facts.append(slice_facts(load(folder, item, config), item))
         except SourceError as error:
-            findings.append(dataclasses.replace(load_finding(item, error), reason=relative_reason(error, folder)))
+            findings.append(load_finding(item, error))
     return _Measured(
-        items=packed,
         names=frozenset(item.name for item in items),
         facts=pa.Table.from_pylist(facts, schema=FACTS_SCHEMA),
         findings=findings,

@@ -4,6 +4,7 @@ from lvseg.quality.checks import CHECKS, Quarantine, find_problems, load_finding
 from lvseg.quality.facts import FACTS_SCHEMA, slice_facts
 from lvseg.quality.page import write_report
 from lvseg.quality.pictures import join, panel, shown_names, to_be_shown
+from lvseg.quality.terminal import print_summary
 
 __all__ = [
     "CHECKS",
@@ -14,6 +15,7 @@ __all__ = [
     "load_finding",
     "merge_findings",
     "panel",
+    "print_summary",
     "quarantine",
     "shown_names",
     "slice_facts",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 import pyarrow as pa
 
@@ -13,9 +15,18 @@ from lvseg.findings import Finding, Severity
 from lvseg.quality import copies, slice_checks, stack_checks
 from lvseg.quality.table import Facts
 from lvseg.sources.listing import DicomItem, Item, natural_key
-from lvseg.sources.pseudonym import public_path
 
-__all__ = ["CHECKS", "Quarantine", "find_problems", "load_finding", "merge_findings", "quarantine"]
+__all__ = [
+    "CHECKS",
+    "SEVERITIES",
+    "Quarantine",
+    "count_severities",
+    "find_problems",
+    "load_finding",
+    "merge_findings",
+    "quarantine",
+    "spread",
+]
 
 CHECKS = {
     "unreadable": "a listed image or contour cannot be used",
@@ -41,7 +52,7 @@ CHECKS = {
 }
 """Every check and what it finds."""
 
-SEVERITIES = ("error", "warning", "note")
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +119,24 @@ def _order(finding: Finding) -> tuple[int, str, list[str | int], list[str | int]
     )
 
 
+def count_severities(findings: Iterable[Finding]) -> dict[str, int]:
+    """Number of findings of every severity."""
+    found = Counter(finding.severity for finding in findings)
+    return {severity: found[severity] for severity in SEVERITIES}
+
+
+def spread(findings: Iterable[Finding], count: int) -> list[Finding]:
+    """At most so many findings, the first of every check before the second of any, in their order."""
+    queues: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        queues.setdefault((finding.severity, finding.check), []).append(finding)
+    longest = max(map(len, queues.values()), default=0)
+    turns = (queue[turn] for turn in range(longest) for queue in queues.values() if turn < len(queue))
+    return list(islice(turns, count))
+
+
 def load_finding(item: Item, error: SourceError) -> Finding:
-    """What it means that a listed item could not be loaded; the message is the error's, which names the file.
+    """What it means that a listed item could not be loaded; the reason is the error's.
 
     Errors have no kinds finer than their classes, so their words tell a contour off its image, and a slice that
     was never given the epicardium that ``endo+myo`` needs: in Sunnybrook half of them, so that is only a note.
@@ -120,14 +147,16 @@ def load_finding(item: Item, error: SourceError) -> Finding:
         severity, check = "note", "no-epicardium"
     elif isinstance(error, ContourError) and "outside the image" in str(error):
         check = "contour-off-image"
+    files = [item.shown(file) for file in item.files]
+    file = next((file for file in files if file in str(error)), item.label)
     return Finding(
         severity=severity,
         check=check,
         case_id=item.case_id,
         name=item.name,
         target="endocardium" if isinstance(error, ContourError) else "image",
-        file=public_path(item.label, item.case_id),
-        reason=str(error),
+        file=file,
+        reason=str(error).removeprefix(f"{file}: "),
     )
 
 

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from lvseg.rasterize import contour_area_px
 from lvseg.slices import CAVITY, MYOCARDIUM, Place, Slice
 from lvseg.sources.listing import DicomItem, Item, PairItem, SegmentationItem
-from lvseg.sources.pseudonym import public_path
 
 __all__ = ["ASSUMED_FIELD_OF_VIEW_MM", "FACTS_SCHEMA", "slice_facts"]
 
@@ -124,9 +123,9 @@ def _files(source_item: Item) -> dict[str, str | None]:
     image = source_item.image if isinstance(source_item, DicomItem | PairItem | SegmentationItem) else source_item.file
     epicardium = source_item.epicardium if isinstance(source_item, DicomItem) else None
     return {
-        "image_file": public_path(image, source_item.case_id),
-        "label_file": public_path(source_item.label, source_item.case_id),
-        "epicardium_file": None if epicardium is None else public_path(epicardium, source_item.case_id),
+        "image_file": source_item.shown(image),
+        "label_file": source_item.label,
+        "epicardium_file": None if epicardium is None else source_item.shown(epicardium),
     }
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -17,7 +15,7 @@ from markupsafe import Markup
 from lvseg import __version__
 from lvseg.findings import Decision, Finding, Skip
 from lvseg.quality.cases import CaseSummary, summarise
-from lvseg.quality.checks import CHECKS, SEVERITIES
+from lvseg.quality.checks import CHECKS, SEVERITIES, count_severities
 from lvseg.quality.pictures import MEDIA_TYPE, shown_names
 from lvseg.quality.table import Facts
 from lvseg.sources.listing import natural_key
@@ -79,8 +77,8 @@ def write_report(
         "summary": {
             "images": facts.num_rows,
             "cases": len(cases),
-            **dict(_counts(findings)),
-            "checks": {check: _counts(f for f in findings if f.check == check) for check in _checks(findings)},
+            **count_severities(findings),
+            "checks": {check: count_severities(f for f in findings if f.check == check) for check in _checks(findings)},
         },
         "findings": [dataclasses.asdict(finding) for finding in findings],
         "cases": [dataclasses.asdict(case) for case in cases],
@@ -117,7 +115,7 @@ def render_page(
         title=title,
         images=images,
         cases=cases,
-        counts=_counts(findings),
+        counts=count_severities(findings),
         severities=SEVERITIES,
         checks=CHECKS,
         sections=_sections(findings[:MOST_LISTED], pictures),
@@ -134,11 +132,6 @@ def _checks(findings: Sequence[Finding]) -> list[str]:
     return [*CHECKS, *sorted({finding.check for finding in findings} - CHECKS.keys())]
 
 
-def _counts(findings: Any) -> dict[str, int]:
-    found = Counter(finding.severity for finding in findings)
-    return {severity: found[severity] for severity in SEVERITIES}
-
-
 def _sections(findings: Sequence[Finding], pictures: Mapping[Finding, bytes]) -> list[_Section]:
     """One section a check; those with errors first, then with warnings."""
     by_check: dict[str, list[Finding]] = {}
@@ -148,7 +141,7 @@ def _sections(findings: Sequence[Finding], pictures: Mapping[Finding, bytes]) ->
         _Section(
             check=check,
             meaning=CHECKS.get(check, ""),
-            counts=_counts(members),
+            counts=count_severities(members),
             cards=[
                 _Card(finding=finding, picture=_data_uri(pictures.get(finding)), shown=shown_names(finding))
                 for finding in members

@@ -16,6 +16,7 @@ from PIL import Image
 from lvseg.config import ConvertConfig
 from lvseg.errors import SourceError
 from lvseg.findings import Finding
+from lvseg.quality.checks import spread
 from lvseg.quality.facts import ASSUMED_FIELD_OF_VIEW_MM
 from lvseg.slices import CAVITY, MYOCARDIUM, Contours, Slice
 from lvseg.sources import load
@@ -33,7 +34,7 @@ MOST_OTHERS = 2
 
 MEDIA_TYPE = "image/webp"
 QUALITY = 80
-SIDE = 256
+SIDE = 320
 """Pixels of a panel, square."""
 FIELD_MM = 120.0
 """Smallest side of what a panel shows: a heart and its surroundings; the same for slices that are compared."""
@@ -50,16 +51,7 @@ ENDOCARDIUM, EPICARDIUM, PAPILLARY = (80, 200, 80), (250, 120, 60), (235, 210, 8
 
 def to_be_shown(findings: Sequence[Finding]) -> list[Finding]:
     """The findings that get a picture: of every check some, errors before warnings before notes."""
-    queues: dict[tuple[str, str], list[Finding]] = {}
-    for finding in findings:
-        if finding.name or finding.others:
-            queues.setdefault((finding.severity, finding.check), []).append(finding)
-    shown: list[Finding] = []
-    turn = 0
-    while len(shown) < MOST_PICTURES and any(turn < len(queue) for queue in queues.values()):
-        shown += [queue[turn] for queue in queues.values() if turn < len(queue)]
-        turn += 1
-    return shown[:MOST_PICTURES]
+    return spread((finding for finding in findings if finding.name or finding.others), MOST_PICTURES)
 
 
 def shown_names(finding: Finding) -> tuple[str, ...]:
@@ -120,7 +112,7 @@ def draw(item: Slice) -> bytes:
     for points, color in _outlines(item):
         placed = (points - [left, top] + 0.5) * zoom - 0.5
         fixed = np.rint(placed * (1 << SHIFT)).astype(np.int32)
-        cv2.polylines(canvas, [fixed], True, color, 1, cv2.LINE_AA, SHIFT)
+        cv2.polylines(canvas, [fixed], True, color, 2, cv2.LINE_AA, SHIFT)
     return _encode(canvas)
 
 

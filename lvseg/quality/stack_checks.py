@@ -92,8 +92,11 @@ def _grown_in_systole(facts: Facts, phases: dict[int, Rows]) -> Iterator[tuple[F
     shared = sorted(set.intersection(*(set(rows) for rows in by_slice.values())))
     if len(shared) < 3:
         return
-    volumes = {phase: sum(facts.area_mm2[rows[at]] for at in shared) for phase, rows in by_slice.items()}
-    diastole, systole = max(volumes, key=volumes.__getitem__), min(volumes, key=volumes.__getitem__)
+    areas = {phase: np.array([facts.area_mm2[rows[at]] for at in shared]) for phase, rows in by_slice.items()}
+    mean = np.mean(list(areas.values()), axis=0)
+    # The median, so that one slice gone wrong does not turn diastole and systole round.
+    sizes = {phase: float(np.median(own / np.maximum(mean, 1e-9))) for phase, own in areas.items()}
+    diastole, systole = max(sizes, key=sizes.__getitem__), min(sizes, key=sizes.__getitem__)
     for at in shared:
         large, small = by_slice[diastole][at], by_slice[systole][at]
         if facts.area_mm2[small] > SYSTOLE_RATIO * facts.area_mm2[large]:
