@@ -197,21 +197,6 @@ class TestConvert:
         assert "no known layout" in message
         assert "notes.txt" in message
 
-    def test_no_contours(self, refuse: Refusal, tmp_path: Path) -> None:
-        source = tmp_path / "source"
-        (source / "dicoms/SCD0000101").mkdir(parents=True)
-        (source / "contourfiles").mkdir()
-        (source / "link.csv").write_text("patient_id,original_id\nSCD0000101,SC-HF-I-1\n")
-        message = refuse("convert", source, tmp_path / "records")
-        assert str(source) in message
-
-    def test_one_patient_cannot_be_split(self, refuse: Refusal, pairs: Path, tmp_path: Path) -> None:
-        for path in pairs.glob("*/SC-N-1-*"):
-            path.unlink()
-        message = refuse("convert", pairs, tmp_path / "records")
-        assert "patient" in message
-        assert not (tmp_path / "records").exists()
-
     def test_records_that_are_a_file(self, refuse: Refusal, pairs: Path, tmp_path: Path) -> None:
         (tmp_path / "records").write_text("a file")
         message = refuse("convert", pairs, tmp_path / "records")

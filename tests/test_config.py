@@ -1,9 +1,19 @@
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 
-from lvseg.config import EXECUTION_FIELDS, MODEL_NAMES, ConvertConfig, TrainConfig, TuneConfig, from_mapping, read_yaml
+from lvseg.config import (
+    EXECUTION_FIELDS,
+    MODEL_NAMES,
+    ConvertConfig,
+    PreprocessConfig,
+    TrainConfig,
+    TuneConfig,
+    from_mapping,
+    read_yaml,
+)
 from lvseg.errors import ConfigError
 
 OUT_OF_RANGE = [
@@ -13,10 +23,19 @@ OUT_OF_RANGE = [
     (ConvertConfig, "seed", -1, "greater than or equal to 0"),
     (ConvertConfig, "shard_images", 0, "greater than or equal to 1"),
     (ConvertConfig, "shard_images", 65537, "less than or equal to 65536"),
-    (ConvertConfig, "source", "nifti", "'auto', 'linked' or 'pairs'"),
-    (ConvertConfig, "format", "hdf5", "'parquet' or 'tfrecord'"),
+    (ConvertConfig, "source", "nifti", "'pairs', 'course' or 'segmentation'"),
+    (ConvertConfig, "format", "hdf5", "'parquet', 'tfrecord' or 'course-tfrecord'"),
+    (ConvertConfig, "structures", "rv", "'endo' or 'endo+myo'"),
+    (ConvertConfig, "cavity_value", 0, "greater than or equal to 1"),
+    (ConvertConfig, "myocardium_value", 65536, "less than or equal to 65535"),
+    (ConvertConfig, "folds", 1, "greater than or equal to 2"),
+    (ConvertConfig, "strict", "maybe", "valid boolean"),
+    (ConvertConfig, "spacing_mm", 0, "greater than 0"),
+    (ConvertConfig, "crop", "left", "'none', 'centre' or 'heart'"),
+    (ConvertConfig, "crop_size", 8, "greater than or equal to 16"),
+    (ConvertConfig, "normalise", "minmax", "'none', 'percentile' or 'zscore'"),
     (ConvertConfig, "labels", "given", "'centre' or 'course'"),
-    (ConvertConfig, "split", "random", "'patient', 'image' or 'official'"),
+    (ConvertConfig, "split", "random", "'official', 'kfold' or 'file'"),
     (TrainConfig, "model", "resnet", "fc, fcn, unet"),
     (TrainConfig, "epochs", 0, "greater than or equal to 1"),
     (TrainConfig, "epochs", 100_001, "less than or equal to 100000"),
@@ -40,6 +59,8 @@ OUT_OF_RANGE = [
     (TrainConfig, "steps_per_call", 0, "greater than or equal to 1"),
     (TrainConfig, "picture_every", -1, "greater than or equal to 0"),
     (TrainConfig, "max_failures", -1, "greater than or equal to 0"),
+    (TrainConfig, "fold", -1, "greater than or equal to 0"),
+    (TrainConfig, "ingest", "ram", "'auto', 'memory', 'disk' or 'stream'"),
     (TuneConfig, "trials", 0, "greater than or equal to 1"),
     (TuneConfig, "concurrency", 0, "greater than or equal to 1"),
     (TuneConfig, "search_seed", 2**31, "less than 2147483648"),
@@ -62,7 +83,7 @@ def test_a_wrong_value_is_refused_with_field_value_and_range(
 @pytest.mark.parametrize("cls", [ConvertConfig, TrainConfig, TuneConfig])
 def test_every_setting_with_a_range_or_choices_is_in_the_table_above(cls: type) -> None:
     tested = {field for owner, field, *_ in OUT_OF_RANGE if owner is cls}
-    assert {field.name for field in dataclasses.fields(cls)} - tested <= {"gpu"}
+    assert {field.name for field in dataclasses.fields(cls)} - tested <= {"gpu", "split_file"}
 
 
 @pytest.mark.parametrize("cls", [ConvertConfig, TrainConfig, TuneConfig])
@@ -82,6 +103,26 @@ def test_the_batch_must_be_shared_out_evenly() -> None:
     assert TrainConfig(batch_size=32, workers=4).workers == 4
     with pytest.raises(ConfigError, match=r"^batch_size must be divisible by workers, got 30 and 4$"):
         TrainConfig(batch_size=30, workers=4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"crop": "centre"}, "crop and crop_size belong together, got 'centre' and None"),
+        ({"crop_size": 96}, "crop and crop_size belong together, got 'none' and 96"),
+        ({"split": "file"}, "split 'file' and split_file belong together, got 'file' and None"),
+        ({"split_file": "a.csv"}, "split 'file' and split_file belong together, got 'patient' and a.csv"),
+        ({"format": "course-tfrecord", "split": "kfold"}, "format course-tfrecord has no folds"),
+    ],
+)
+def test_settings_that_belong_together(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}"):
+        from_mapping(ConvertConfig, settings)
+
+
+def test_the_preprocessing_is_a_part_of_the_conversion() -> None:
+    config = ConvertConfig(spacing_mm=1.4, crop="centre", crop_size=128, split="image")
+    assert config.preprocessing() == PreprocessConfig(spacing_mm=1.4, crop="centre", crop_size=128)
 
 
 def test_replace_validates_too() -> None:

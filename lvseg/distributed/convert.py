@@ -279,10 +279,10 @@ def _look_at_folder(records: UPath, overwrite: bool) -> str | None:
         unfinished = _read_fingerprint(records)
     except OSError as error:
         raise RecordsError(f"{records}: cannot be written: {error.strerror or error}") from None
-    if foreign := [name for name in names if not _is_own(name)]:
-        raise RecordsError(f"{records}: holds other files ({', '.join(foreign[:3])}); name an empty or new folder")
     if MANIFEST_NAME in names and unfinished is None and not overwrite:
         raise _taken(records)
+    if foreign := [name for name in names if not _is_own(name)]:
+        raise RecordsError(f"{records}: holds other files ({', '.join(foreign[:3])}); name an empty or new folder")
     return unfinished
 
 
