@@ -278,9 +278,11 @@ def _train_here(run: Run, resources: Resources) -> None:
         FolderMonitor(run.folder, run.config.epochs, run.config.picture_every),
         classes=CLASSES[data.structures],
     )
-    finish_run(run, outcome, context.best_checkpoint)
+    result = finish_run(run, outcome, context.best_checkpoint)
     if outcome.error:
         raise TrainingError(outcome.error)
+    if not context.reports:  # it broke off after its last epoch, and Tune wants a number from every trial
+        tune.report({"epoch": result.epochs, METRIC: result.val_dice})
 
 
 def _gather(sweep: Sweep, manifest: Manifest, errors: list[Exception]) -> list[RunResult]:
