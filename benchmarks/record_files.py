@@ -31,10 +31,11 @@ from lvseg.records import SCHEMA, slice_to_row
 from lvseg.records.files import PIXELS, encode_rows
 from lvseg.sources import discover, load
 from lvseg.store import location
-from lvseg.training.shards import COLUMNS
 
-GROUPS = (16, 64, 256)
+GROUPS = (16, 32, 64, 256)
 LEVELS = (1, 3, 9)
+COLUMNS = ("name", "case_id", "rows", "columns", "image_dtype", "image", "mask")
+"""What training reads."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

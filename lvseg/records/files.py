@@ -24,11 +24,11 @@ SUFFIXES: dict[RecordFormat, str] = {
     "tfrecord": ".tfrecords",
     "course-tfrecord": ".tfrecords",
 }
-ROWS_PER_GROUP = 64
-"""About 12 MB of pixels for 256×256: a worker's part of a file is read without the rest. ``benchmarks/record_files.py``
-measures what other sizes and levels cost."""
+ROWS_PER_GROUP = 32
+"""About 6 MB of pixels for 256×256: a worker's part of a file is read without the rest. Of 16, 32, 64 and 256 the one
+that is read fastest, and as small as the larger ones; ``benchmarks/record_files.py`` measures it."""
 ZSTD_LEVEL = 1
-"""Level 3 makes the files 2 % smaller and takes twice as long."""
+"""Level 3 makes the files 7 % smaller and takes twice as long to write."""
 PIXELS = ("image", "mask")
 """Columns where no two values are alike: a dictionary or the least and greatest value would only cost time."""
 
