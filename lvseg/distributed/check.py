@@ -36,14 +36,16 @@ from lvseg.store import UPath, is_local, location
 
 __all__ = ["QualityReport", "check", "draw_pictures"]
 
-ITEMS_PER_TASK = 64
-"""Images in one task: about half a second of work."""
+ITEMS_IN_PACK = 64
+"""Images that are measured together: about half a second of work."""
 UNITS_PER_TASK = 16
 """A unit takes milliseconds to seconds, a task's start some milliseconds."""
+PACKS_PER_TASK = 4
+"""A patient's pack may hold few images."""
 PANELS_PER_TASK = 16
 
 Progress = Callable[[int, int], None]
-"""Called with tasks done and tasks in all."""
+"""Called with packs of images done and packs in all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,7 +96,7 @@ def check(
         source: Folder in one of the known layouts, path or URI.
         config: Layout, label convention, values of masks.
         out: Folder for ``quality.json`` and ``quality.html``; made if missing. None writes nothing.
-        progress: Told after every finished task.
+        progress: Told after every finished pack of images.
         verbose: Show Ray's own messages.
 
     Raises:
@@ -146,20 +148,19 @@ def _write(report: QualityReport, out: UPath, pictures: dict[Finding, bytes], ti
 
 
 def _list(source: Source) -> tuple[Listing, list[bytes]]:
-    """All that the listing says besides the items, and the items in packs for one task each."""
+    """All that the listing says besides the items, and the items in packs."""
     units, listing = source.units()
     parts, packs = [listing], []
 
     def list_items(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         found = _list_unit(source, pickle.loads(row["unit"]))
         yield {"listing": pickle.dumps(dataclasses.replace(found, items=())), "items": b""}
-        for start in range(0, len(found.items), ITEMS_PER_TASK):
-            yield {"listing": b"", "items": _pack(found.items[start : start + ITEMS_PER_TASK])}
+        for start in range(0, len(found.items), ITEMS_IN_PACK):
+            yield {"listing": b"", "items": _pack(found.items[start : start + ITEMS_IN_PACK])}
 
     if units:
         rows = [{"unit": pickle.dumps(unit)} for unit in units]
-        cpus = int(ray.cluster_resources().get("CPU", 1))
-        blocks = max(min(len(units), 4 * cpus), len(units) // UNITS_PER_TASK)
+        blocks = _task_count(len(rows), UNITS_PER_TASK)
         dataset = ray.data.from_items(rows, override_num_blocks=blocks).flat_map(list_items)
         dataset.context.execution_options.preserve_order = True
         for row in dataset.iter_rows():
@@ -188,12 +189,20 @@ def _measure(source: Source, packs: Sequence[bytes], config: ConvertConfig, prog
     measured: list[_Measured] = []
     progress(0, len(packs))
     if packs:
-        dataset = ray.data.from_items([{"items": pack} for pack in packs], override_num_blocks=len(packs)).map(measure)
+        rows = [{"items": pack} for pack in packs]
+        blocks = _task_count(len(rows), PACKS_PER_TASK)
+        dataset = ray.data.from_items(rows, override_num_blocks=blocks).map(measure)
         dataset.context.execution_options.preserve_order = True
         for row in dataset.iter_rows():
             measured.append(pickle.loads(row["result"]))
             progress(len(measured), len(packs))
     return measured
+
+
+def _task_count(rows: int, most: int) -> int:
+    """Enough tasks to keep the cluster busy, of few rows each, but not of fewer than need be."""
+    cpus = int(ray.cluster_resources().get("CPU", 1))
+    return max(min(rows, 4 * cpus), -(-rows // most))
 
 
 def _list_unit(source: Source, unit: Unit) -> Listing:

@@ -126,7 +126,7 @@ def _shades(image: NDArray[Any], left: float, top: float, side: float) -> NDArra
 
 
 def _crop(item: Slice) -> tuple[float, float, float]:
-    """(left, top, side), pixels, of the square part that is shown: around the contours, within the image."""
+    """(left, top, side), pixels, of the square part that is shown: around the contours, within the image if they are."""
     rows, columns = item.image.shape
     spacing = math.sqrt(math.prod(item.place.pixel_spacing)) if item.place.pixel_spacing else None
     mm_per_px = spacing or ASSUMED_FIELD_OF_VIEW_MM / columns
@@ -138,7 +138,7 @@ def _crop(item: Slice) -> tuple[float, float, float]:
     low, high = every.min(axis=0), every.max(axis=0)
     side = max(FIELD_MM / mm_per_px, MARGIN * float((high - low).max()))
     left, top = (low + high) / 2 - side / 2
-    if side < min(rows, columns):
+    if side < min(rows, columns) and (low >= -0.5).all() and (high <= [columns - 0.5, rows - 0.5]).all():
         left, top = min(max(left, 0), columns - side), min(max(top, 0), rows - side)
     return float(left), float(top), side
 
