@@ -191,6 +191,7 @@ def _image_header(header: pydicom.Dataset, path: UPath, name: str) -> ImageHeade
         number = int(in_name["number"])
     if number is None:
         raise SourceError(f"{name}: no InstanceNumber, and no number in the file's name")
+    phases = _whole(header, "CardiacNumberOfImages", name)
     return ImageHeader(
         path=path,
         number=number,
@@ -199,7 +200,7 @@ def _image_header(header: pydicom.Dataset, path: UPath, name: str) -> ImageHeade
         name_series=int(in_name["series"]) if in_name and in_name["series"] else None,
         instance_key=instance_key(header),
         shape=(_whole(header, "Rows", name) or 0, _whole(header, "Columns", name) or 0),
-        phases=_whole(header, "CardiacNumberOfImages", name) or None,
+        phases=phases if phases and phases > 0 else None,
         trigger_time_ms=number_of(header, "TriggerTime", name),
         interval_ms=number_of(header, "NominalInterval", name),
         pixel_spacing=numbers_of(header, "PixelSpacing", 2, name),

@@ -39,6 +39,12 @@ def test_header(tmp_path, dicom):
     assert (header.position, header.normal.tolist()) == ((1.5, -2, 3), [0, 0, 1])
 
 
+@pytest.mark.parametrize("phases", [None, 0, -20])
+def test_no_number_of_phases(tmp_path, dicom, phases):
+    dicom(tmp_path / "48.dcm", 48, CardiacNumberOfImages=phases)
+    assert read(tmp_path)[0][0].phases is None
+
+
 def test_pixels_are_not_read(tmp_path, dicom):
     path = dicom(tmp_path / "48.dcm", 48, (256, 256))
     path.write_bytes(path.read_bytes()[:33000])
