@@ -73,7 +73,8 @@ def cut_order(order: EpochOrder, start: int, steps: int) -> tuple[EpochOrder, in
     missing = steps - real
 
     def cut(values: NDArray[Any]) -> NDArray[Any]:
-        return np.pad(values[start : start + real], [(0, missing)] + [(0, 0)] * (values.ndim - 1))
+        found = values[start : start + real]
+        return np.pad(found, [(0, missing)] + [(0, 0)] * (values.ndim - 1)) if missing else found
 
     part = EpochOrder(rows=cut(order.rows), weights=cut(order.weights), batch_images=cut(order.batch_images))
     return part, real

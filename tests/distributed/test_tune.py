@@ -33,9 +33,7 @@ def sweep_of(made: tuple[Path, Manifest], folder: Path, **changes: object) -> Sw
     return Sweep(folder=folder, records=made[0], **settings)  # type: ignore[arg-type]
 
 
-def test_every_trial_is_a_run(
-    made: tuple[Path, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_trial_is_a_run(made: tuple[Path, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(made[0].parent)
     sweep = dataclasses.replace(sweep_of(made, tmp_path / "sweep"), records=Path(made[0].name))
     told: list[tuple[str, int, float]] = []
