@@ -128,8 +128,12 @@ def _part(folder: Path, split: str, slices: Sequence[Slice], format: RecordForma
     return SplitPart(images=len(slices), pixel_bytes=pixel_bytes, patients=1, case_ids=("-",), files=tuple(files))
 
 
-def bare_epochs(files: Sequence[Path], item: Slice, benchmark: Benchmark, cache: bool) -> Iterator[None]:
-    """Epochs of a plain ``tf.data`` pipeline over TFRecords: parse, decode, shuffle, batch, prefetch."""
+def bare_epochs(files: Sequence[Path], item: Slice, benchmark: Benchmark, cache: bool) -> Iterator[float]:
+    """Epochs of a plain ``tf.data`` pipeline over TFRecords: parse, decode, shuffle, batch, prefetch.
+
+    Yields:
+        What the step summed up: the same for every way.
+    """
     import tensorflow as tf
 
     shape, dtype = item.image.shape, tf.dtypes.as_dtype(item.image.dtype)
@@ -152,8 +156,7 @@ def bare_epochs(files: Sequence[Path], item: Slice, benchmark: Benchmark, cache:
         return total
 
     while True:
-        epoch().numpy()
-        yield
+        yield float(epoch().numpy())
 
 
 def _consumed(images: Any, masks: Any) -> Any:
@@ -163,8 +166,12 @@ def _consumed(images: Any, masks: Any) -> Any:
     return tf.reduce_sum(tf.cast(images[:, 0, 0], tf.float32)) + tf.reduce_sum(tf.cast(masks[:, 0, 0], tf.float32))
 
 
-def lvseg_epochs(mode: Any, records: Path, manifest: Manifest, benchmark: Benchmark) -> Iterator[None]:
-    """Epochs as training has them: the order drawn, chunks of steps, images gathered in the compiled loop."""
+def lvseg_epochs(mode: Any, records: Path, manifest: Manifest, benchmark: Benchmark) -> Iterator[float]:
+    """Epochs as training has them: the order drawn, chunks of steps, images gathered in the compiled loop.
+
+    Yields:
+        As ``bare_epochs``.
+    """
     import tensorflow as tf
 
     from lvseg.training.order import epoch_order
@@ -187,11 +194,10 @@ def lvseg_epochs(mode: Any, records: Path, manifest: Manifest, benchmark: Benchm
             steps(chunk.images, chunk.masks, tf.constant(chunk.order.rows), tf.constant(chunk.steps))
             for chunk in feed.chunks(order, config.steps_per_call)
         ]
-        tf.add_n(sums).numpy()
-        yield
+        yield float(tf.add_n(sums).numpy())
 
 
-def measure_one(start: Callable[[], Iterator[None]], benchmark: Benchmark) -> Speed:
+def measure_one(start: Callable[[], Iterator[float]], benchmark: Benchmark) -> Speed:
     """Time the epochs; the first from the very start."""
     seconds = []
     started = time.perf_counter()
@@ -217,7 +223,7 @@ def measure(benchmark: Benchmark, folder: Path, console: Console) -> dict[str, l
     for number in range(1, benchmark.rounds + 1):
         console.print(f"round {number} of {benchmark.rounds}")
         os.environ["LVSEG_CACHE"] = str(folder / f"cache-{number}")  # so that the first epoch has to write it
-        ways: dict[str, Callable[[], Iterator[None]]] = {
+        ways: dict[str, Callable[[], Iterator[float]]] = {
             BARE: lambda: bare_epochs(files, item, benchmark, cache=False),
             BASELINE: lambda: bare_epochs(files, item, benchmark, cache=True),
         }

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from lvseg.errors import ConfigError
 
 BLOCK_ROWS = 64
-"""Rows that are read together: a row group of the records."""
+"""Rows that are read together: whole row groups of the records."""
 WINDOW_ROWS = 2048
 """Rows to shuffle among, over all lanes of a batch …"""
 LANE_WINDOW_ROWS = (256, 1024)
