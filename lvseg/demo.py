@@ -19,6 +19,7 @@ from lvseg.records import MANIFEST_NAME, read_manifest
 from lvseg.report import write_report
 from lvseg.run_folder import Run
 from lvseg.space import read_space
+from lvseg.store import UPath, location
 
 PATIENTS = 10
 SIZE = 128
@@ -30,7 +31,7 @@ TRIAL_EPOCHS = 6
 
 def run_demo(out: Path, console: Console) -> int:
     """Phantom, conversion, three models, a sweep, leaderboard and report page; returns the exit status."""
-    phantom, records, runs = out / "phantom", out / "records", out / "runs"
+    phantom, records, runs = out / "phantom", location(out / "records"), location(out / "runs")
     _write_phantom(phantom, console)
     with ray_session():
         _convert(phantom, records, console)
@@ -59,7 +60,7 @@ def _write_phantom(phantom: Path, console: Console) -> None:
     console.print(f"{phantom}: {summary.patients} made-up patients, {summary.images} DICOM images")
 
 
-def _convert(phantom: Path, records: Path, console: Console) -> None:
+def _convert(phantom: Path, records: UPath, console: Console) -> None:
     console.rule("2. convert")
     if (records / MANIFEST_NAME).exists():
         console.print(f"{records} is there already")
@@ -70,7 +71,7 @@ def _convert(phantom: Path, records: Path, console: Console) -> None:
         console.print(f"{name}: {part.images} images, patients: {part.patients}")
 
 
-def _sweep(records: Path, runs: Path, console: Console) -> None:
+def _sweep(records: UPath, runs: UPath, console: Console) -> None:
     console.rule(f"{3 + len(EPOCHS)}. sweep fcn")
     base = dataclasses.replace(SETTINGS, epochs=TRIAL_EPOCHS)
     sweep = Sweep(

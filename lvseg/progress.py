@@ -7,13 +7,13 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from lvseg.errors import RunError
 from lvseg.results import read_history
+from lvseg.store import UPath
 
 POLL_SECONDS = 0.5
 _NOT_DONE = 0.99
@@ -77,7 +77,7 @@ def sweep_progress(total: int, update: Callable[[float, float, str], None]) -> C
 
 
 @contextmanager
-def watch_run(folder: Path, epochs: int, console: Console) -> Iterator[None]:
+def watch_run(folder: UPath, epochs: int, console: Console) -> Iterator[None]:
     """Show the progress that a run writes into its folder, until the block ends."""
     stop = threading.Event()
     with reporter(folder.name, console, epochs) as shown:
@@ -91,7 +91,7 @@ def watch_run(folder: Path, epochs: int, console: Console) -> Iterator[None]:
             thread.join(timeout=5)
 
 
-def _poll(folder: Path, epochs: int, shown: Reporter, stop: threading.Event) -> None:
+def _poll(folder: UPath, epochs: int, shown: Reporter, stop: threading.Event) -> None:
     while True:
         ended = stop.wait(POLL_SECONDS)
         state = _state(folder)
@@ -101,7 +101,7 @@ def _poll(folder: Path, epochs: int, shown: Reporter, stop: threading.Event) -> 
             return
 
 
-def _state(folder: Path) -> tuple[float, str] | None:
+def _state(folder: UPath) -> tuple[float, str] | None:
     """Epochs done, with the fraction of the running one, and a note."""
     try:
         rows = read_history(folder)
