@@ -26,6 +26,12 @@ RING_MM = (1.5, 5.5)
 MIN_RING_SHARE = 0.3
 """The ring is cut off at the epicardium unless less than this share of it would stay: then the contours disagree."""
 
+MEASURED_PX = 9
+"""Pixels of cavity from which its brightness says something."""
+
+COMPARED_PX = 100
+"""Pixels of a mask from which two patients' equal ones are hardly chance; contours have finer coordinates."""
+
 ON_EDGE_PX2 = 1e-9
 """A point this close to an edge, times the edge's length, lies on it; contour points are on a half-pixel lattice."""
 
@@ -65,7 +71,7 @@ FACTS_SCHEMA = pa.schema(
         pa.field("endocardium_x_px", _number),
         pa.field("endocardium_y_px", _number),
         pa.field("endocardium_crossings", _count, nullable=False),
-        # Of the contour's points, or of the mask.
+        # Of the contour's points, or of a mask that is not small.
         pa.field("endocardium_hash", pa.binary(16)),
         pa.field("epicardium_area_px", _number),
         pa.field("epicardium_area_mm2", _number),
@@ -180,7 +186,7 @@ def _endocardium_facts(item: Slice) -> dict[str, Any]:
         cavity = (item.mask == CAVITY).view(np.uint8)
         moments = cv2.moments(cavity, binaryImage=True)
         area, crossings = moments["m00"], 0
-        digest = _hash(cavity) if area else None
+        digest = _hash(cavity) if area >= COMPARED_PX else None
         x, y = (moments["m10"] / area, moments["m01"] / area) if area else (None, None)
     return {
         "endocardium_area_px": area,
@@ -243,7 +249,7 @@ def _contrast_facts(item: Slice, mm_per_px: float) -> dict[str, float | None]:
     """Blood is brighter than myocardium in bSSFP: a contour on its own image has a bright inside, a dark surround."""
     nothing: dict[str, float | None] = {"contrast": None, "cavity_mean": None, "ring_mean": None}
     cavity = item.mask == CAVITY
-    if not cavity.any():
+    if np.count_nonzero(cavity) < MEASURED_PX:
         return nothing
     gap, width = RING_MM[0] / mm_per_px, max(RING_MM[1] / mm_per_px, 1.0)
     window = _window(cavity, math.ceil(width) + 1)
@@ -278,5 +284,6 @@ def _within_epicardium(ring: NDArray[np.bool_], item: Slice, window: tuple[slice
     corner = np.array([window[1].start, window[0].start]) + 1.0
     heart = np.zeros(ring.shape, np.uint8)
     cv2.fillPoly(heart, [np.rint((points - corner) * 16).astype(np.int32)], 1, shift=4)
-    inside = ring & (heart == 1)
+    # Its border pixels are half fat or lung.
+    inside = ring & (cv2.erode(heart, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))) == 1)
     return inside if inside.sum() >= MIN_RING_SHARE * ring.sum() else ring

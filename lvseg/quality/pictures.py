@@ -126,7 +126,7 @@ def _shades(image: NDArray[Any], left: float, top: float, side: float) -> NDArra
 
 
 def _crop(item: Slice) -> tuple[float, float, float]:
-    """(left, top, side), pixels, of the square part that is shown: around the contours, within the image if they are."""
+    """(left, top, side), pixels, of the square that is shown: around the contours, within the image if they are."""
     rows, columns = item.image.shape
     spacing = math.sqrt(math.prod(item.place.pixel_spacing)) if item.place.pixel_spacing else None
     mm_per_px = spacing or ASSUMED_FIELD_OF_VIEW_MM / columns

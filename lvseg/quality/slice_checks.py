@@ -17,7 +17,7 @@ SATURATED_SHARE = 0.005
 
 TINY_MM2 = 20.0
 """A cavity of 5 mm diameter; of 526 Sunnybrook masks one is below."""
-TINY_PX = 4.0
+TINY_PX = 1.0
 """Below this a mask is no shape."""
 
 OFF_CONTRAST = 0.3
@@ -117,8 +117,9 @@ def contours_off_heart(facts: Facts) -> Iterator[Finding]:
     quarantined then.
     """
     medians, distances = _case_medians(facts), _distances_mm(facts)
-    by_case = np.unique(np.stack([facts.case_codes, medians], axis=1), axis=0)[:, 1] if len(facts) else np.empty(0)
-    other_kind = np.mean(by_case[~np.isnan(by_case)] < OFF_CASE_CONTRAST) > 0.5 if len(by_case) else False
+    by_case = medians[np.unique(facts.case_codes, return_index=True)[1]]
+    by_case = by_case[~np.isnan(by_case)]
+    other_kind = len(by_case) > 0 and float(np.mean(by_case < OFF_CASE_CONTRAST)) > 0.5
     off_case = (medians < OFF_CASE_CONTRAST) & ~(facts.contrast >= FITS_CONTRAST) & ~np.isnan(facts.contrast)
     off_slice = facts.contrast < OFF_CONTRAST
     far = distances > OFF_DISTANCE_MM
