@@ -50,10 +50,18 @@ def test_documented_commands_are_accepted(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.chdir(ROOT)
     summary = SimpleNamespace(patients=0, images=0, endocardium_contours=0)
     monkeypatch.setattr(lvseg.phantom, "write_phantom", lambda *_, **__: summary)
-    for verb in ("convert", "train", "tune", "evaluate", "leaderboard"):
+    for verb in ("check", "convert", "train", "tune", "evaluate", "leaderboard"):
         monkeypatch.setattr(cli, f"_{verb}", lambda *_, **__: 0)
     commands = list(documented_commands())
-    assert {command[0] for command in commands} == {"phantom", "convert", "train", "tune", "evaluate", "leaderboard"}
+    assert {command[0] for command in commands} == {
+        "phantom",
+        "check",
+        "convert",
+        "train",
+        "tune",
+        "evaluate",
+        "leaderboard",
+    }
     for command in commands:
         assert cli.main(command) == 0, command
 
