@@ -37,7 +37,7 @@ def test_the_bytes_are_tensorflows(tmp_path: Path) -> None:
 
 
 def test_an_example_comes_back() -> None:
-    found = decode_example(encode_example({name: feature for name, feature in FEATURES.items()}))
+    found = decode_example(encode_example(dict(FEATURES.items())))
     assert {name: (kind, list(values)) for name, (kind, values) in found.items() if values} == {
         name: feature for name, feature in FEATURES.items() if feature[1]
     }
