@@ -124,7 +124,7 @@ class ConvertConfig(PreprocessConfig):
     structures: Structures = "endo"
     """Classes of the mask: the cavity, or cavity and myocardium (only images with both contours)."""
     cavity_value: Annotated[int, Field(ge=1, le=65535)] | None = None
-    """Value of the cavity in mask files; default: 1, or the only value besides 0."""
+    """Value of the cavity in mask files; default: 1, or 255 in masks of 0 and 255."""
     myocardium_value: Annotated[int, Field(ge=1, le=65535)] | None = None
     """Value of the myocardium in mask files; default: 2."""
     split: SplitMethod = "patient"
@@ -164,7 +164,7 @@ class CheckConfig(_Validated):
     labels: RasterConvention | None = None
     """Label convention of masks that are drawn from contours, as in convert."""
     cavity_value: Annotated[int, Field(ge=1, le=65535)] | None = None
-    """Value of the cavity in mask files; default: 1, or the only value besides 0."""
+    """Value of the cavity in mask files; default: 1, or 255 in masks of 0 and 255."""
     myocardium_value: Annotated[int, Field(ge=1, le=65535)] | None = None
     """Value of the myocardium in mask files; default: 2."""
     strict: bool = False
