@@ -140,6 +140,8 @@ class ConvertConfig(PreprocessConfig):
     """Seed of the random split."""
     shard_images: Annotated[int, Field(ge=1, le=65536)] = 256
     """Images in one record file."""
+    quarantine: bool = True
+    """Leave out what quality control finds wrong; otherwise it is listed only, as for a comparison with others."""
     strict: bool = False
     """Fail where quality control finds an error or a warning."""
 

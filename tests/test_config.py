@@ -29,6 +29,7 @@ OUT_OF_RANGE = [
     (ConvertConfig, "cavity_value", 0, "greater than or equal to 1"),
     (ConvertConfig, "myocardium_value", 65536, "less than or equal to 65535"),
     (ConvertConfig, "folds", 1, "greater than or equal to 2"),
+    (ConvertConfig, "quarantine", "maybe", "valid boolean"),
     (ConvertConfig, "strict", "maybe", "valid boolean"),
     (ConvertConfig, "spacing_mm", 0, "greater than 0"),
     (ConvertConfig, "crop", "left", "'none', 'centre' or 'heart'"),

@@ -192,7 +192,7 @@ def _control(job: Job, plan: Plan, shards: Sequence[Shard], records: UPath) -> l
     facts = pa.concat_tables([FACTS_SCHEMA.empty_table(), *(table for _, table in read)])
     unusable = [finding for note, _ in read for finding in note.unusable]
     findings = merge_findings(plan.findings, unusable, find_problems(facts, job.config.structures))
-    bad = quarantine(findings, job.config.structures)
+    bad = quarantine(findings if job.config.quarantine else [], job.config.structures)
     tasks = []
     for shard, (note, table) in zip(shards, read, strict=True):
         leave = Leave(slices=_among(table, bad.slices), epicardia=_among(table, bad.epicardia))
