@@ -139,7 +139,8 @@ def test_a_copy_that_fits_both_is_undecided() -> None:
 
 def test_the_same_contour_twice_in_one_patient_is_none_of_this() -> None:
     rows = [facts_of(make_heart(name=f"A-{n}", case_id="A")) for n in range(2)]
-    assert found(rows, "copied-contour") == []
+    for contrast in (2.0, 0.1):
+        assert found([row | {"contrast": contrast} for row in rows], "copied-contour") == []
 
 
 def test_copied_image_belongs_to_the_contour_that_fits(stack: Stack) -> None:
@@ -178,10 +179,17 @@ def test_area_jump_names_the_slice_that_jumps(stack: Stack, factor: float) -> No
     assert finding.others == (rows[4]["name"], rows[8]["name"])
 
 
-def test_area_that_grows_at_the_end_of_the_stack(stack: Stack) -> None:
+@pytest.mark.parametrize("end", [0, 12])
+def test_area_that_grows_at_the_end_of_the_stack(stack: Stack, end: int) -> None:
     rows = stack()
-    rows[12]["endocardium_area_px"] *= 8
-    assert [f.name for f in found(rows, "area-jump")] == [rows[12]["name"]]
+    rows[end]["endocardium_area_px"] *= 8
+    assert [f.name for f in found(rows, "area-jump")] == [rows[end]["name"]]
+
+
+def test_one_wild_slice_does_not_turn_diastole_and_systole_round(stack: Stack) -> None:
+    rows = stack()
+    rows[7]["endocardium_area_px"] *= 16
+    assert [f.name for f in found(rows, "area-jump")] == [rows[7]["name"]]
 
 
 def test_systole_larger_than_diastole(stack: Stack) -> None:
