@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import psutil
 import tyro
@@ -45,6 +46,8 @@ class Kills:
     """Patients of the phantom; about 13 images each."""
     seed: int = 0
     """Seed of the moments."""
+    stores: tuple[Literal["disk", "s3"], ...] = ("disk", "s3")
+    """Where to."""
 
 
 def start(source: Path, records: UPath, folder: str) -> subprocess.Popen[bytes]:
@@ -54,7 +57,8 @@ def start(source: Path, records: UPath, folder: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [*command, "--shard-images", str(SHARD_IMAGES)],
         cwd=ROOT,
-        env=environment | {"RAY_TMPDIR": folder, "PYTHONPATH": str(ROOT)},
+        # Where other work keeps the machine busy, Ray may take long to start.
+        env=environment | {"RAY_TMPDIR": folder, "PYTHONPATH": str(ROOT), "RAY_raylet_start_wait_time_s": "300"},
         stdout=subprocess.DEVNULL,
     )
 
@@ -139,7 +143,8 @@ def main(kills: Kills) -> int:
         os.environ.update(stack.enter_context(s3_server()))
         source = folder / "source"
         write_phantom(source, patients=kills.patients, size=96, labelled_only=True)
-        for store, root in {"disk": location(folder), "S3": location(f"s3://{BUCKET}")}.items():
+        for store in kills.stores:
+            root = location(folder if store == "disk" else f"s3://{BUCKET}")
             with ray_folder() as ray:
                 process = start(source, root / "unbroken", ray)
                 first_write(process, root / "unbroken")
