@@ -16,7 +16,7 @@ from lvseg.phantom.anatomy import polygon_area
 from lvseg.phantom.traps import TRAPS
 from lvseg.rasterize import rasterize
 
-SLICES, PHASES, SIZE = 6, 6, 64
+SLICES, PHASES, SIZE = 5, 5, 64
 RENAMING = ("wrong-series-number", "missing-files")
 
 
@@ -58,7 +58,7 @@ class Trees:
 @pytest.fixture(scope="module")
 def trees(tmp_path_factory: pytest.TempPathFactory) -> Trees:
     out = tmp_path_factory.mktemp("traps")
-    settings: dict[str, Any] = {"patients": 16, "size": SIZE, "slices": SLICES, "phases": PHASES}
+    settings: dict[str, Any] = {"patients": 13, "size": SIZE, "slices": SLICES, "phases": PHASES}
     for name, traps in (("clean", ()), ("trapped", ("all",))):
         write_phantom(out / name, **settings, layout="challenge", labelled_only=True, traps=traps)
     return Trees(out / "clean", out / "trapped")
