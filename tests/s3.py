@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import requests
+import s3fs
 
 BUCKET = "lvseg-test"
 SECRET = "unmistakable-secret-key-0123456789"
@@ -33,6 +34,7 @@ def s3_server() -> Iterator[dict[str, str]]:
         # A proxy or real credentials of the user must not reach it.
         env={key: value for key, value in os.environ.items() if not key.startswith("AWS_")},
     )
+    s3fs.S3FileSystem.clear_instance_cache()  # a client of an earlier server would be handed out again
     try:
         _wait(server, endpoint)
         yield {
@@ -44,6 +46,7 @@ def s3_server() -> Iterator[dict[str, str]]:
             "NO_PROXY": "127.0.0.1",
         }
     finally:
+        s3fs.S3FileSystem.clear_instance_cache()
         server.terminate()
         try:
             server.wait(10)
