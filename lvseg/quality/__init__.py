@@ -1,6 +1,15 @@
 """Quality control: what each slice looks like in numbers, what is wrong with it, and a page that shows it."""
 
-from lvseg.quality.checks import CHECKS, Quarantine, find_problems, load_finding, merge_findings, quarantine
+from lvseg.quality.checks import (
+    CHECKS,
+    Quarantine,
+    Traits,
+    find_problems,
+    find_traits,
+    load_finding,
+    merge_findings,
+    quarantine,
+)
 from lvseg.quality.facts import FACTS_SCHEMA, slice_facts
 from lvseg.quality.page import write_report
 from lvseg.quality.pictures import join, panel, shown_names, to_be_shown
@@ -10,7 +19,9 @@ __all__ = [
     "CHECKS",
     "FACTS_SCHEMA",
     "Quarantine",
+    "Traits",
     "find_problems",
+    "find_traits",
     "join",
     "load_finding",
     "merge_findings",

@@ -20,8 +20,10 @@ __all__ = [
     "CHECKS",
     "SEVERITIES",
     "Quarantine",
+    "Traits",
     "count_severities",
     "find_problems",
+    "find_traits",
     "load_finding",
     "merge_findings",
     "quarantine",
@@ -65,22 +67,55 @@ class Quarantine:
     """Names of slices that keep their place but lose their epicardium contour."""
 
 
-def find_problems(facts: pa.Table, structures: Structures) -> list[Finding]:
-    """Run every check on the facts of a whole source.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Traits:
+    """What a check of one case must know of all others. Those of two lots of whole cases add up."""
+
+    measured_cases: int = 0
+    """Cases with a median contrast."""
+    off_cases: int = 0
+    """Those of them whose contours look as if they lay off the heart."""
+    many_phases: bool = False
+    """Whether any case has labels in two phases."""
+
+    def __add__(self, other: Traits) -> Traits:
+        return Traits(
+            measured_cases=self.measured_cases + other.measured_cases,
+            off_cases=self.off_cases + other.off_cases,
+            many_phases=self.many_phases or other.many_phases,
+        )
+
+
+def find_traits(facts: pa.Table) -> Traits:
+    """The traits of some cases, all rows of each."""
+    return _traits(Facts(facts))
+
+
+def _traits(facts: Facts) -> Traits:
+    measured, off = slice_checks.cases_off_heart(facts)
+    return Traits(measured_cases=measured, off_cases=off, many_phases=stack_checks.has_many_phases(facts))
+
+
+def find_problems(facts: pa.Table, structures: Structures, traits: Traits | None = None) -> list[Finding]:
+    """Run every check on the facts of a whole source, or of some of its cases.
 
     Args:
-        facts: rows of ``FACTS_SCHEMA``, in any order.
+        facts: rows of ``FACTS_SCHEMA``, in any order; all rows of each case, and all cases that share an image or a
+            contour with one another.
         structures: what the masks are to hold; with ``endo+myo`` a case of one phase is as it should be.
+        traits: of the whole source; None: these are all facts.
 
     Returns:
         Findings by severity, then check, case and name; the same whatever the order of the rows.
     """
     sorted_facts = Facts(facts)
+    traits = traits or _traits(sorted_facts)
+    other_kind = 2 * traits.off_cases > traits.measured_cases
     copied_epicardia = list(copies.contours(sorted_facts, "epicardium"))
     found = [
         *slice_checks.images(sorted_facts),
         *slice_checks.shapes(sorted_facts),
-        *slice_checks.contours_off_heart(sorted_facts),
+        *slice_checks.contours_off_heart(sorted_facts, other_kind),
         *slice_checks.nesting(sorted_facts, {finding.name for finding in copied_epicardia}),
         *copied_epicardia,
         *copies.contours(sorted_facts, "endocardium"),
@@ -88,7 +123,7 @@ def find_problems(facts: pa.Table, structures: Structures) -> list[Finding]:
         *copies.instance_uids(sorted_facts),
         *stack_checks.area_jumps(sorted_facts),
         *stack_checks.missing_slices(sorted_facts),
-        *stack_checks.missing_phases(sorted_facts, structures),
+        *stack_checks.missing_phases(sorted_facts, structures, traits.many_phases),
         *stack_checks.geometry(sorted_facts),
     ]
     return merge_findings(found)

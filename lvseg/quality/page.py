@@ -50,7 +50,7 @@ class _Section:
 def write_report(
     folder: UPath,
     findings: Sequence[Finding],
-    facts: pa.Table,
+    facts: pa.Table | Sequence[CaseSummary],
     pictures: Mapping[Finding, bytes],
     *,
     title: str = "",
@@ -62,7 +62,7 @@ def write_report(
     Args:
         folder: where to.
         findings: in the order in which they are shown.
-        facts: rows of ``FACTS_SCHEMA``, for the table of cases.
+        facts: rows of ``FACTS_SCHEMA``, for the table of cases; or the cases, where they were summarised before.
         pictures: of findings, encoded as ``pictures.join`` makes them; the others are listed without.
         title: what was looked at, for the heading.
         skipped: files that the listing left out.
@@ -71,11 +71,13 @@ def write_report(
     Raises:
         OSError: a file cannot be written.
     """
-    cases = sorted(summarise(Facts(facts), findings), key=lambda case: natural_key(case.case_id))
+    found = summarise(Facts(facts), findings) if isinstance(facts, pa.Table) else facts
+    cases = sorted(found, key=lambda case: natural_key(case.case_id))
+    images = sum(case.images for case in cases)
     content = {
         "lvseg_version": __version__,
         "summary": {
-            "images": facts.num_rows,
+            "images": images,
             "cases": len(cases),
             **count_severities(findings),
             "checks": {check: count_severities(f for f in findings if f.check == check) for check in _checks(findings)},
@@ -86,9 +88,7 @@ def write_report(
         "decisions": [dataclasses.asdict(decision) for decision in decisions],
     }
     write_text(folder / JSON_NAME, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    page = render_page(
-        findings, cases, pictures, images=facts.num_rows, title=title, skipped=skipped, decisions=decisions
-    )
+    page = render_page(findings, cases, pictures, images=images, title=title, skipped=skipped, decisions=decisions)
     write_text(folder / HTML_NAME, page)
 
 

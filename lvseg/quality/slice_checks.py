@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lvseg.findings import Finding, Severity
 from lvseg.quality.table import Facts, Rows, where
 
-__all__ = ["FITS_CONTRAST", "OFF_CASE_CONTRAST", "contours_off_heart", "images", "nesting", "shapes"]
+__all__ = ["FITS_CONTRAST", "OFF_CASE_CONTRAST", "cases_off_heart", "contours_off_heart", "images", "nesting", "shapes"]
 
 SATURATED_SHARE = 0.005
 """Share of the pixels at the largest value; of 582 Sunnybrook images none is above 0.0001."""
@@ -110,16 +110,23 @@ def nesting(facts: Facts, copied_epicardia: Set[str]) -> Iterator[Finding]:
         )
 
 
-def contours_off_heart(facts: Facts) -> Iterator[Finding]:
-    """Endocardia that do not lie on a bright cavity, or lie far from the case's others.
-
-    Where most cases of a source look wrong, it is the images that are of another kind (dark blood): nothing is
-    quarantined then.
-    """
-    medians, distances = _case_medians(facts), _distances_mm(facts)
+def cases_off_heart(facts: Facts) -> tuple[int, int]:
+    """Cases with a median contrast, and those of them where it is too low."""
+    medians = _case_medians(facts)
     by_case = medians[np.unique(facts.case_codes, return_index=True)[1]]
     by_case = by_case[~np.isnan(by_case)]
-    other_kind = len(by_case) > 0 and float(np.mean(by_case < OFF_CASE_CONTRAST)) > 0.5
+    return len(by_case), int(np.count_nonzero(by_case < OFF_CASE_CONTRAST))
+
+
+def contours_off_heart(facts: Facts, other_kind: bool) -> Iterator[Finding]:
+    """Endocardia that do not lie on a bright cavity, or lie far from the case's others.
+
+    Args:
+        facts: of whole cases.
+        other_kind: most cases of the source look wrong: it is the images that are of another kind (dark blood), and
+            nothing is quarantined.
+    """
+    medians, distances = _case_medians(facts), _distances_mm(facts)
     off_case = (medians < OFF_CASE_CONTRAST) & ~(facts.contrast >= FITS_CONTRAST) & ~np.isnan(facts.contrast)
     off_slice = facts.contrast < OFF_CONTRAST
     far = distances > OFF_DISTANCE_MM

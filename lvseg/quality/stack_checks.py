@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.config import Structures
-from lvseg.findings import Finding
+from lvseg.findings import Finding, Severity
 from lvseg.quality.table import Facts, Rows, where
 
-__all__ = ["area_jumps", "geometry", "missing_phases", "missing_slices", "phases_of"]
+__all__ = ["area_jumps", "geometry", "has_many_phases", "missing_phases", "missing_slices", "phases_of"]
 
 JUMP = 0.25
 """Difference of a cavity's radius from its neighbours' mean, in radii of the phase's largest cavity.
@@ -125,7 +125,12 @@ def missing_slices(facts: Facts) -> Iterator[Finding]:
                 yield facts.case_finding(before, "missing-slice", "warning", reason, [before, after])
 
 
-def missing_phases(facts: Facts, structures: Structures) -> Iterator[Finding]:
+def has_many_phases(facts: Facts) -> bool:
+    """Whether any case has labels in two phases."""
+    return any(len(phases_of(facts, rows)) > 1 for rows in facts.cases())
+
+
+def missing_phases(facts: Facts, structures: Structures, many_phases: bool) -> Iterator[Finding]:
     """Cases with labels in one phase only, so that no ejection fraction can be had.
 
     A warning where other cases have two; else the source is labelled that way: a note. With the myocardium asked
@@ -133,15 +138,12 @@ def missing_phases(facts: Facts, structures: Structures) -> Iterator[Finding]:
     """
     if structures == "endo+myo":
         return
-    single, has_more = [], False
     for rows in facts.cases():
         phases = phases_of(facts, rows)
-        has_more |= len(phases) > 1
         if len(phases) == 1:
-            single.append((rows[0], next(iter(phases)), len(rows)))
-    for row, phase, count in single:
-        reason = f"{count} labels, all at phase {phase}, expected end-diastole and end-systole"
-        yield facts.case_finding(row, "missing-phase", "warning" if has_more else "note", reason, [row])
+            reason = f"{len(rows)} labels, all at phase {next(iter(phases))}, expected end-diastole and end-systole"
+            severity: Severity = "warning" if many_phases else "note"
+            yield facts.case_finding(rows[0], "missing-phase", severity, reason, [rows[0]])
 
 
 def geometry(facts: Facts) -> Iterator[Finding]:
