@@ -12,7 +12,8 @@ import hashlib
 import json
 import pickle
 import re
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,24 +27,22 @@ from pydantic import TypeAdapter
 from lvseg import __version__
 from lvseg.config import ConvertConfig
 from lvseg.distributed.check import draw_pictures
+from lvseg.distributed.control import judge, leaves, with_findings
 from lvseg.distributed.finish import (
     SCHEMA_NAME,
     Totals,
     join_course_files,
     make_manifest,
-    notes,
     severities,
     sum_up,
     write_schema,
 )
 from lvseg.distributed.plan import Plan, digest, make_plan, read_items
 from lvseg.distributed.session import ray_session
-from lvseg.distributed.shards import Job, Leave, Shard, do_shard, plan_shards
+from lvseg.distributed.shards import Job, Leave, Note, Shard, do_shard, plan_shards
 from lvseg.errors import RecordsError, SourceError
 from lvseg.findings import Finding
 from lvseg.quality import (
-    FACTS_SCHEMA,
-    find_problems,
     merge_findings,
     quarantine,
     shown_names,
@@ -116,8 +115,8 @@ def convert(
         )
         _claim(records, job.fingerprint, unfinished, overwrite)
         shards = plan_shards(codes, parts, config)
-        _run(job, [(shard, None) for shard in shards], progress)
-        findings = _control(job, plan, shards, records)
+        files = _write(job, shards, progress)
+        findings = _control(job, plan, shards, files, records)
         totals = sum_up(job, shards, plan, parts, records)
     _require_images(totals, plan, source)
     if course:
@@ -159,16 +158,27 @@ def _fingerprint(layout: str, plan: Plan, codes: NDArray[np.int64], config: Conv
     )
 
 
-def _run(job: Job, tasks: Sequence[tuple[Shard, Leave | None]], progress: Progress) -> None:
-    """Bring record files to their state, one task a file; ``None`` takes whatever state a finished file is in."""
+def _write(job: Job, shards: Sequence[Shard], progress: Progress) -> dict[str, Note]:
+    """Write all record files; what is known of each."""
+    tasks: list[tuple[Shard, Leave | None]] = [(shard, None) for shard in shards]
+    return {note.file: note for note in _run(job, tasks, progress)}
+
+
+def _run(job: Job, tasks: Sequence[tuple[Shard, Leave | None]], progress: Progress) -> Iterator[Note]:
+    """Bring record files to their state, one task a file; ``None`` takes whatever state a finished file is in.
+
+    Yields:
+        What is known of each file, as they get done.
+    """
 
     def task(row: dict[str, Any]) -> dict[str, Any]:
         shard, leave = pickle.loads(row["task"])
         try:
-            do_shard(job, shard, leave)
+            note = do_shard(job, shard, leave)
         except OSError as error:
-            return {"images": 0, "error": f"{job.out / shard.file}: cannot be written: {error.strerror or error}"}
-        return {"images": len(shard.rows), "error": ""}
+            reason = f"{job.out / shard.file}: cannot be written: {error.strerror or error}"
+            return {"images": 0, "note": b"", "error": reason}
+        return {"images": len(shard.rows), "note": pickle.dumps(note), "error": ""}
 
     done, total = 0, sum(len(shard.rows) for shard, _ in tasks)
     progress(done, total)
@@ -180,27 +190,26 @@ def _run(job: Job, tasks: Sequence[tuple[Shard, Leave | None]], progress: Progre
             raise RecordsError(row["error"])
         done += row["images"]
         progress(done, total)
+        yield pickle.loads(row["note"])
 
 
-def _control(job: Job, plan: Plan, shards: Sequence[Shard], records: UPath) -> list[Finding]:
+def _control(job: Job, plan: Plan, shards: Sequence[Shard], files: Mapping[str, Note], records: UPath) -> list[Finding]:
     """Let quality control look at the whole source, take out what it finds wrong, and write its report.
 
     Raises:
         SourceError: a finding, where ``strict`` is set.
     """
-    read = [(note, facts) for _, note, facts in notes(job, shards, FACTS_SCHEMA)]
-    facts = pa.concat_tables([FACTS_SCHEMA.empty_table(), *(table for _, table in read)])
-    unusable = [finding for note, _ in read for finding in note.unusable]
-    findings = merge_findings(plan.findings, unusable, find_problems(facts, job.config.structures))
+    problems, cases = judge(job, plan, shards)
+    unusable = [finding for shard in shards for finding in files[shard.file].unusable]
+    findings = merge_findings(plan.findings, unusable, problems)
     bad = quarantine(findings if job.config.quarantine else [], job.config.structures)
-    tasks = []
-    for shard, (note, table) in zip(shards, read, strict=True):
-        leave = Leave(slices=_among(table, bad.slices), epicardia=_among(table, bad.epicardia))
-        if leave != note.left:
-            tasks.append((shard, leave))
-    _run(job, tasks, lambda *_: None)
+    wanted = leaves(plan, shards, bad)
+    changes = [(shard, wanted.get(shard.file, Leave())) for shard in shards]
+    changes = [(shard, leave) for shard, leave in changes if leave != files[shard.file].left]
+    deque(_run(job, changes, lambda *_: None), maxlen=0)
     pictures = draw_pictures(findings, _shown_items(job, plan, findings), job.source, job.config)
-    write_report(records, findings, facts, pictures, skipped=plan.skipped, decisions=plan.decisions)
+    cases = with_findings(cases, findings)
+    write_report(records, findings, cases, pictures, skipped=plan.skipped, decisions=plan.decisions)
     _require_clean(job, findings, records)
     return findings
 
@@ -209,13 +218,6 @@ def read_findings(records: UPath) -> list[Finding]:
     """What quality control found in the source of a record set."""
     content = json.loads((records / JSON_NAME).read_text(encoding="utf-8"))
     return TypeAdapter(list[Finding]).validate_python(content["findings"])
-
-
-def _among(table: pa.Table, names: frozenset[str]) -> tuple[str, ...]:
-    if not names:
-        return ()
-    column = table["name"]
-    return tuple(sorted(column.filter(pc.is_in(column, pa.array(sorted(names), pa.string()))).to_pylist()))
 
 
 def _shown_items(job: Job, plan: Plan, findings: Sequence[Finding]) -> list[Item]:

@@ -92,6 +92,8 @@ class Job:
 class Note:
     """What is known of a record file."""
 
+    file: str
+    """Name of the record file."""
     fingerprint: str
     """Of the job that wrote it."""
     sha256: str = ""
@@ -126,7 +128,7 @@ def plan_shards(codes: NDArray[np.integer], parts: Sequence[str], config: Conver
     return shards
 
 
-def do_shard(job: Job, shard: Shard, leave: Leave | None) -> bool:
+def do_shard(job: Job, shard: Shard, leave: Leave | None) -> Note:
     """Make sure that a record file is there, whole, without what is to be left out.
 
     Args:
@@ -135,15 +137,15 @@ def do_shard(job: Job, shard: Shard, leave: Leave | None) -> bool:
         leave: what is to be left out; None: nothing, but a finished file may stay as it is.
 
     Returns:
-        Whether it had to be written.
+        Its note.
 
     Raises:
         OSError: it cannot be written.
     """
     note = read_note(job, shard)
     if note and leave in (None, note.left) and _file_hash(job.out / shard.file) == note.sha256:
-        return False
-    note = Note(fingerprint=job.fingerprint, left=leave or Leave())
+        return note
+    note = Note(file=shard.file, fingerprint=job.fingerprint, left=leave or Leave())
     facts: list[dict[str, Any]] = []
     data = encode_rows(_rows(job, shard, note, facts), job.config.format)
     if note.images:
@@ -153,7 +155,7 @@ def do_shard(job: Job, shard: Shard, leave: Leave | None) -> bool:
         (job.out / shard.file).unlink(missing_ok=True)
     del data
     _write_note(job, shard, note, facts)
-    return True
+    return note
 
 
 def _rows(job: Job, shard: Shard, note: Note, facts: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -208,15 +210,16 @@ def _file_hash(path: UPath) -> str:
     return total.hexdigest()
 
 
-def _note_path(job: Job, shard: Shard) -> UPath:
-    return job.plan / f"{shard.file}.note"
+def note_path(job: Job, file: str) -> UPath:
+    """Where the note of a record file is."""
+    return job.plan / f"{file}.note"
 
 
 def _write_note(job: Job, shard: Shard, note: Note, facts: list[dict[str, Any]]) -> None:
     schema = pa.schema([*FACTS_SCHEMA, *RECORD_FACTS], metadata={NOTE_KEY: NOTES.dump_json(note)})
     file = BytesIO()
     pq.write_table(pa.Table.from_pylist(facts, schema=schema), file, compression="zstd")
-    write_bytes(_note_path(job, shard), file.getvalue())
+    write_bytes(note_path(job, shard.file), file.getvalue())
 
 
 def _note_of(schema: pa.Schema) -> Note:
@@ -226,7 +229,7 @@ def _note_of(schema: pa.Schema) -> Note:
 def read_note(job: Job, shard: Shard) -> Note | None:
     """The note of a record file; None where there is none, or one of another plan."""
     try:
-        data = _note_path(job, shard).read_bytes()
+        data = note_path(job, shard.file).read_bytes()
     except FileNotFoundError:
         return None
     note = _note_of(pq.read_schema(BytesIO(data)))
@@ -234,14 +237,8 @@ def read_note(job: Job, shard: Shard) -> Note | None:
 
 
 def read_facts(job: Job, shard: Shard, schema: pa.Schema) -> tuple[Note, pa.Table]:
-    """The note of a finished record file, and the facts of its images, left out ones too.
-
-    Args:
-        job: the job.
-        shard: the record file.
-        schema: ``FACTS_SCHEMA`` or ``RECORD_FACTS``, or part of them.
-    """
-    table = pq.read_table(BytesIO(_note_path(job, shard).read_bytes()), columns=schema.names)
+    """The note of a finished record file, and some columns of the facts of its images, left out ones too."""
+    table = pq.read_table(BytesIO(note_path(job, shard.file).read_bytes()), columns=schema.names)
     return _note_of(table.schema), table.replace_schema_metadata(schema.metadata)
 
 
