@@ -154,7 +154,7 @@ def do_shard(job: Job, shard: Shard, leave: Leave | None) -> Note:
     else:
         (job.out / shard.file).unlink(missing_ok=True)
     del data
-    _write_note(job, shard, note, facts)
+    write_note(job, note, facts)
     return note
 
 
@@ -215,11 +215,12 @@ def note_path(job: Job, file: str) -> UPath:
     return job.plan / f"{file}.note"
 
 
-def _write_note(job: Job, shard: Shard, note: Note, facts: list[dict[str, Any]]) -> None:
+def write_note(job: Job, note: Note, facts: list[dict[str, Any]]) -> None:
+    """Write the note of a record file, with the facts of its images."""
     schema = pa.schema([*FACTS_SCHEMA, *RECORD_FACTS], metadata={NOTE_KEY: NOTES.dump_json(note)})
     file = BytesIO()
     pq.write_table(pa.Table.from_pylist(facts, schema=schema), file, compression="zstd")
-    write_bytes(note_path(job, shard.file), file.getvalue())
+    write_bytes(note_path(job, note.file), file.getvalue())
 
 
 def _note_of(schema: pa.Schema) -> Note:
