@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
@@ -28,6 +28,10 @@ from lvseg.leaderboard import Format
 from lvseg.progress import reporter, sweep_progress, watch_run
 from lvseg.quiet import import_quietly
 from lvseg.store import UPath, is_local, location, write_text
+
+if TYPE_CHECKING:
+    from lvseg.results import RunResult
+    from lvseg.run_folder import Run
 
 Flat = tyro.conf.arg(name="")
 """The settings of a config as flags of their own, without a prefix."""
@@ -54,6 +58,7 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"lvseg {__version__}")
         return 0
     try:
+        args = _worker_range(args)
         verbs = make_verbs(*_base_configs(args))
         result = tyro.extras.subcommand_cli_from_dict(
             verbs, args=args, prog="lvseg", description="Left-ventricle segmentation from cardiac MRI, on Ray."
@@ -68,6 +73,22 @@ def main(args: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _worker_range(args: list[str]) -> list[str]:
+    """``--workers 1:4`` → ``--workers 4 --min-workers 1``."""
+    out: list[str] = []
+    for arg in args:
+        flag, equals, value = arg.partition("=")
+        value = value if equals else arg
+        named = flag == "--workers" if equals else bool(out) and out[-1] == "--workers"
+        least, colon, most = value.partition(":")
+        if named and colon:
+            out = out if equals else out[:-1]
+            out += ["--min-workers", least, "--workers", most]
+        else:
+            out.append(arg)
+    return out
 
 
 def _base_configs(args: list[str]) -> tuple[ConvertConfig, TrainConfig]:
@@ -310,23 +331,36 @@ def _train(records: UPath, settings: TrainConfig, runs: UPath, name: str | None,
 
     _require_durable("runs", runs)
     folder = runs / _checked_name(default_name(settings.model) if name is None else name)
-    run = Run(folder=folder, config=settings, records=records, manifest=read_manifest(records))
+    run = Run(folder=folder, config=settings, records=records, manifest=read_manifest(records)).settled()
+    run.check_fits()
     console = _console()
-
-    from lvseg.distributed.session import ray_session
-    from lvseg.distributed.train import check_fits, run_training
-
-    check_fits(run)
     result = open_run(run)
     if result is None:
-        with ray_session(settings.workers, verbose=verbose), watch_run(folder, settings.epochs, console):
-            result = run_training(run, say=lambda line: console.print(line, soft_wrap=True))
+        with watch_run(folder, settings.epochs, console):
+            train = _train_here if settings.workers == 0 else _train_on_ray
+            result = train(run, lambda line: console.print(line, soft_wrap=True), verbose)
     console.print(
         f"{folder}: val Dice {result.val_dice:.4f} (pooled {result.val_dice_pooled:.4f}) at epoch {result.best_epoch} "
         f"of {result.epochs}, {result.seconds:.0f} s, {result.images_per_second:.1f} images/s",
         soft_wrap=True,
     )
     return 0
+
+
+def _train_on_ray(run: Run, say: Callable[[str], None], verbose: bool) -> RunResult:
+    from lvseg.distributed.session import ray_session
+    from lvseg.distributed.train import run_training
+
+    with ray_session(run.config.workers, verbose=verbose):
+        return run_training(run, say=say)
+
+
+def _train_here(run: Run, say: Callable[[str], None], verbose: bool) -> RunResult:
+    if not verbose:
+        import_quietly("tensorflow")
+    from lvseg.training.local import train_locally
+
+    return train_locally(run, say)
 
 
 def _tune(

@@ -8,7 +8,8 @@
     │   └── ContourError  a contour that is no contour, or not on its image
     ├── RecordsError      a record set is missing, broken or does not fit the job
     ├── RunError          a run folder is missing, unfinished, or another run's
-    └── TrainingError     training stopped: names step and cause
+    ├── TrainingError     training cannot go on: names step and cause
+    └── StoppedError      training was asked to stop, and can be gone on with
 
 The command line prints the message in one line and exits with ``exit_status``;
 no stack trace is shown for any of these.
@@ -45,3 +46,9 @@ class RunError(LvsegError):
 
 class TrainingError(LvsegError):
     """Training cannot go on; names the step and the cause."""
+
+
+class StoppedError(LvsegError):
+    """Training saved its state and stopped, because it was told to; the same command goes on."""
+
+    exit_status = 75  # EX_TEMPFAIL of sysexits.h: not an error for good, try again

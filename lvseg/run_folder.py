@@ -8,7 +8,7 @@ import platform
 import shlex
 import shutil
 import statistics
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -19,17 +19,23 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from lvseg import __version__
-from lvseg.config import EXECUTION_FIELDS, Structures, TrainConfig, read_yaml
-from lvseg.errors import RecordsError, RunError
+from lvseg.config import EXECUTION_FIELDS, IMAGE_SIDE_MULTIPLE, Structures, TrainConfig, read_yaml
+from lvseg.errors import ConfigError, RecordsError, RunError, StoppedError, TrainingError
 from lvseg.records import Manifest
+from lvseg.records.course_tfrecord import REFUSAL
 from lvseg.results import RESULT_FILE, EpochRow, RunResult, read_result
+from lvseg.slices import CLASSES
 from lvseg.store import UPath, open_whole, write_text
+from lvseg.training.order import training_rows
+from lvseg.training.precision import with_precision
 from lvseg.training.state import CHECKPOINT_WEIGHTS, Outcome
 
 CONFIG_NAME = "config.yaml"
 ORIGIN_NAME = "run.json"
 WEIGHTS_NAME = "best.weights.h5"
 CHECKPOINTS_NAME = "checkpoints"
+STOP_NAME = "stop"
+"""While this file is in a run's folder, the run saves its state and stops."""
 
 RECIPE = ("model", "epochs", "batch_size", "learning_rate", "decay_rate", "decay_steps")
 """Settings that a run's command always names, so that it means the same after a default has changed."""
@@ -64,6 +70,33 @@ class Run:
             RecordsError: the configuration's fold does not fit the records.
         """
         return self.manifest.for_fold(self.config.fold, self.records)
+
+    def check_fits(self) -> None:
+        """Refuse before anything starts what cannot work.
+
+        Raises:
+            ConfigError: more workers than images, or a size that the model cannot take.
+            RecordsError: an empty part, images of several sizes, no such fold, or records that are not for training.
+        """
+        if self.manifest.format == "course-tfrecord":
+            raise RecordsError(f"{self.records}: {REFUSAL}")
+        data, config = self.data, self.config
+        shape = data.image_shape(self.records)
+        data.part("val", self.records)
+        training_rows(data.part("train", self.records).images, config.batch_size, max(1, config.workers), 0)
+        if any(side % IMAGE_SIDE_MULTIPLE for side in shape):
+            found = f"{self.records} has {shape[0]}x{shape[1]}"
+            raise ConfigError(f"models need images whose sides are multiples of {IMAGE_SIDE_MULTIPLE}, {found}")
+        if config.class_weights is not None and len(config.class_weights) != CLASSES[data.structures]:
+            raise ConfigError(
+                f"class_weights must be {CLASSES[data.structures]} numbers for records of {data.structures}, "
+                f"got {len(config.class_weights)}"
+            )
+
+    def settled(self) -> Run:
+        """The run with a definite precision: what it had so far, or what suits this machine."""
+        before = read_yaml(self.folder / CONFIG_NAME).get("precision") if (self.folder / CONFIG_NAME).exists() else None
+        return dataclasses.replace(self, config=with_precision(self.config, before))
 
     def command(self) -> str:
         """The shell command that makes this run again."""
@@ -143,6 +176,8 @@ def open_run(run: Run) -> RunResult | None:
             if result.status == "finished":
                 return result
             (run.folder / RESULT_FILE).unlink()
+        if (run.folder / STOP_NAME).exists():
+            (run.folder / STOP_NAME).unlink()
         settings = yaml.safe_dump(dataclasses.asdict(run.config), sort_keys=False)
         write_text(run.folder / CONFIG_NAME, settings)
         write_text(run.folder / ORIGIN_NAME, json.dumps(dataclasses.asdict(origin), indent=2) + "\n")
@@ -161,6 +196,38 @@ def _require_same(run: Run) -> None:
     if differing:
         changes = ", ".join(f"{key} was {before.get(key)}, is {now[key]}" for key in differing)
         raise RunError(f"run name {run.name} is taken by another configuration ({changes}); choose another name")
+
+
+def request_stop(folder: UPath) -> None:
+    """Have the run in a folder save its state and stop, wherever its workers are."""
+    write_text(folder / STOP_NAME, "")
+
+
+def stop_is_requested(folder: UPath) -> bool:
+    """Whether the run in a folder has been told to stop; an unreachable store says nothing."""
+    try:
+        return bool((folder / STOP_NAME).exists())
+    except OSError:
+        return False
+
+
+def close_run(run: Run, outcome: Outcome, finish: Callable[[], RunResult]) -> RunResult:
+    """Write the result of a run that has ended; one that was stopped has none.
+
+    Raises:
+        StoppedError: the run was told to stop.
+        TrainingError: the run cannot go on.
+    """
+    if outcome.stopped:
+        step = f", step {outcome.state.step}" if outcome.state.step else ""
+        raise StoppedError(
+            f"run {run.name} was told to stop: saved after epoch {outcome.state.epoch}{step}; "
+            "the same command with the same --name goes on"
+        )
+    result = finish()
+    if outcome.error:
+        raise TrainingError(f"run {run.name} failed: {outcome.error}")
+    return result
 
 
 def finish_run(run: Run, outcome: Outcome, best_checkpoint: Path | UPath | None) -> RunResult:

@@ -7,8 +7,6 @@ the workers start: they may then take every core without starving it. In the oth
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -23,59 +21,9 @@ from lvseg.distributed.storage import everywhere
 from lvseg.errors import RecordsError
 from lvseg.records import Manifest, read_rows
 from lvseg.store import UPath
-from lvseg.training.cache import SPARE, cache_folder, free_bytes
-from lvseg.training.portion import COLUMNS, Mode, Portion, portions
-
-MEMORY_SHARE = 0.25
-"""Part of a worker's memory that its images may take: while they are loaded they are there twice, and the model,
-its gradients and the libraries need their own."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class IngestPlan:
-    """Where the workers keep their images."""
-
-    mode: Mode
-    """Memory, disk or stream."""
-    reason: str
-    """The numbers behind it, for the user."""
-
-    def __str__(self) -> str:
-        return f"ingest {self.mode}: {self.reason}"
-
-
-def plan_ingest(
-    wanted: Ingest, pixel_bytes: int, memory_bytes: int, workers_on_node: int, disk_bytes: Callable[[], int]
-) -> IngestPlan:
-    """The first that fits of memory, disk and stream; or what was asked for.
-
-    Args:
-        wanted: The setting.
-        pixel_bytes: Images and masks of one worker.
-        memory_bytes: Memory of the smallest node.
-        workers_on_node: Workers that share a node, those of all trials together.
-        disk_bytes: Gives the room in the cache folder of the node that has least; asked only when it matters.
-    """
-    need, free = f"{_size(pixel_bytes)} a worker", MEMORY_SHARE * memory_bytes / workers_on_node
-    memory = f"{need}, {_size(free)} free for it"
-    if wanted == "memory" or (wanted == "auto" and pixel_bytes <= free):
-        return IngestPlan(mode="memory", reason=memory)
-    if wanted == "stream":
-        return IngestPlan(mode="stream", reason=f"{need}, read anew every epoch")
-    room = disk_bytes()
-    disk = f"{need} for {workers_on_node} worker(s) on a node, {_size(room)} free in the cache folder"
-    if wanted == "disk":
-        return IngestPlan(mode="disk", reason=disk)
-    if pixel_bytes * workers_on_node * SPARE <= room:
-        return IngestPlan(mode="disk", reason=f"{disk}; too much for memory with {_size(free)}")
-    return IngestPlan(mode="stream", reason=f"{disk}; too much for disk, and for memory with {_size(free)}")
-
-
-def _size(count: float) -> str:
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count / 1e3:.3g} kB"
+from lvseg.training.cache import cache_folder, free_bytes
+from lvseg.training.plan import IngestPlan, plan_ingest
+from lvseg.training.portion import COLUMNS, Portion, portions
 
 
 def choose_ingest(wanted: Ingest, manifest: Manifest, records: UPath, workers: int, trials: int = 1) -> IngestPlan:

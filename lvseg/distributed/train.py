@@ -5,27 +5,37 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import ray.train
 from ray.train.v2.api.exceptions import TrainingFailedError
 
-from lvseg.config import IMAGE_SIDE_MULTIPLE
+from lvseg.config import TrainConfig
 from lvseg.distributed.ingest import RowsOfEachWorker, choose_ingest, read_shards
 from lvseg.distributed.session import QUIET_ENVIRONMENT, cpus_for_each_worker, require_resources
 from lvseg.distributed.storage import everywhere, ray_storage
-from lvseg.errors import ConfigError, RecordsError, TrainingError
+from lvseg.errors import TrainingError
 from lvseg.quiet import import_quietly
-from lvseg.records.course_tfrecord import REFUSAL
 from lvseg.results import RunResult
-from lvseg.run_folder import CHECKPOINTS_NAME, Run, fail_run, finish_run, open_run
+from lvseg.run_folder import (
+    CHECKPOINTS_NAME,
+    Run,
+    close_run,
+    fail_run,
+    finish_run,
+    open_run,
+    request_stop,
+    stop_is_requested,
+)
 from lvseg.slices import CLASSES
-from lvseg.store import remove_tree
+from lvseg.store import UPath, is_local, remove_tree
 from lvseg.training.context import CHECKPOINT_PREFIX, checkpoint_name
-from lvseg.training.order import training_rows
+from lvseg.training.order import even_bounds
 from lvseg.training.portion import Mode, split_facts
 from lvseg.training.state import Outcome
 
@@ -34,8 +44,10 @@ if TYPE_CHECKING:
 
     from lvseg.training.context import Shard
 
-COLLECTIVE_TIMEOUT_S = 600
-"""A worker that hears nothing from the others for so long gives up, and the group is restarted."""
+STOP_POLL_S, REMOTE_STOP_POLL_S = 1.0, 10.0
+"""Time between two looks for a request to stop, in a folder and in an object store."""
+NOTICE_POLL_S = 5.0
+"""Time between two questions whether a node is about to be lost."""
 START_ATTEMPTS = 30
 """How often Ray tries to place and start the workers, a minute each, before the run fails."""
 
@@ -43,10 +55,36 @@ START_ATTEMPTS = 30
 class TrainContext:
     """The loop's ``RunContext`` inside a Ray Train worker."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: UPath) -> None:
         context = ray.train.get_context()
         self.rank: int = context.get_world_rank()
         self.world_size: int = context.get_world_size()
+        self._folder = folder
+        self._stop_poll = STOP_POLL_S if is_local(folder) else REMOTE_STOP_POLL_S
+        self._looked = self._asked = time.monotonic()
+        self._stop = False
+        self._lost: set[str] = set()
+
+    def must_stop(self) -> bool:
+        """Whether the run's folder says so; rank 0 looks, now and then."""
+        if self.rank == 0 and not self._stop and time.monotonic() - self._looked >= self._stop_poll:
+            self._looked = time.monotonic()
+            self._stop = stop_is_requested(self._folder)
+        return self._stop
+
+    def wants_look(self) -> bool:
+        """Now and then, on rank 0: asking costs all workers a message."""
+        due = self.rank == 0 and time.monotonic() - self._asked >= NOTICE_POLL_S
+        self._asked = time.monotonic() if due else self._asked
+        return due
+
+    def must_save(self) -> bool:
+        """Whether Ray has learnt of one more node that will be taken away: a spot node, or one that is drained."""
+        info = ray.train.get_preemption_info()
+        lost = set(info.preempted_node_ids) if info else set()
+        more = bool(lost - self._lost)
+        self._lost |= lost
+        return more
 
     @contextmanager
     def latest_checkpoint(self) -> Iterator[Path | None]:
@@ -85,19 +123,25 @@ def run_training(
     Raises:
         ConfigError: the workers cannot be had, or do not fit the data.
         RunError: the run's name belongs to another run.
+        StoppedError: the run was told to stop; its state is saved.
         TrainingError: the training failed; the run's ``result.json`` says so too.
     """
-    check_fits(run)
-    require_resources(run.config.workers, run.config.cpus_per_worker or 1, int(run.config.gpu))
+    run.check_fits()
+    run = run.settled()
+    config = run.config
+    require_resources(config.min_workers or config.workers, config.cpus_per_worker or 1, int(config.gpu))
     finished = open_run(run)
     if finished is not None:
         return finished
     if ingest is None:
-        plan = choose_ingest(run.config.ingest, run.data, run.records, run.config.workers)
+        plan = choose_ingest(config.ingest, run.data, run.records, config.min_workers or config.workers)
         ingest = plan.mode
         say(str(plan))
+    cpus = config.cpus_per_worker or cpus_for_each_worker(config.workers, config.gpu)
+    say(_described(config, cpus))
     try:
-        result = _fit(run, ingest, callbacks or [])
+        with _stopping_at_sigterm(run.folder):
+            result = _fit(run, ingest, cpus, callbacks or [])
     except TrainingFailedError as error:
         message = one_line(error)
         fail_run(run, message)
@@ -106,12 +150,43 @@ def run_training(
         fail_run(run, "the workers ended without a result")
         raise TrainingError(f"run {run.name} failed: the workers ended without a result")
     outcome = Outcome(**result.return_value)
-    with _best_checkpoint(result, outcome) as folder:
-        finished = finish_run(run, outcome, folder)
-    _remove_orphans(run, result)
-    if outcome.error:
-        raise TrainingError(f"run {run.name} failed: {outcome.error}")
-    return finished
+
+    def finish() -> RunResult:
+        with _best_checkpoint(result, outcome) as folder:
+            finished = finish_run(run, outcome, folder)
+        _remove_orphans(run, result)
+        return finished
+
+    return close_run(run, outcome, finish)
+
+
+def _described(config: TrainConfig, cpus: int) -> str:
+    """How a run's work is shared out, one line."""
+    workers = f"{config.min_workers} to {config.workers}" if config.min_workers else str(config.workers)
+    share = even_bounds(config.batch_size, config.workers)
+    each = "-".join(str(size) for size in sorted({int(size) for size in np.diff(share)}))
+    device = "1 GPU" if config.gpu else f"{cpus} CPU(s)"
+    return (
+        f"workers {workers}, each with {device} and {each} of the batch's {config.batch_size} images; "
+        f"{config.precision}, {config.steps_per_call} steps a call"
+    )
+
+
+@contextmanager
+def _stopping_at_sigterm(folder: UPath) -> Iterator[None]:
+    """SIGTERM, from Slurm, Kubernetes or an operator, has the run save its state and stop."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: Any) -> None:
+        request_stop(folder)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _remove_orphans(run: Run, result: ray.train.Result) -> None:
@@ -126,7 +201,7 @@ def _remove_orphans(run: Run, result: ray.train.Result) -> None:
 @contextmanager
 def _best_checkpoint(result: ray.train.Result, outcome: Outcome) -> Iterator[Path | None]:
     kept = result.best_checkpoints or []
-    best = next((checkpoint for checkpoint, metrics in kept if metrics["epoch"] == outcome.state.best_epoch), None)
+    best = next((checkpoint for checkpoint, metrics in kept if metrics["best_mark"] == outcome.state.best_epoch), None)
     if best is None:
         yield None
     else:
@@ -134,31 +209,14 @@ def _best_checkpoint(result: ray.train.Result, outcome: Outcome) -> Iterator[Pat
             yield Path(folder)
 
 
-def check_fits(run: Run) -> None:
-    """Refuse before anything starts what cannot work; needs no Ray session.
-
-    Raises:
-        ConfigError: more workers than images, or a size that the model cannot take.
-        RecordsError: an empty part, images of several sizes, no such fold, or records that are not for training.
-    """
-    if run.manifest.format == "course-tfrecord":
-        raise RecordsError(f"{run.records}: {REFUSAL}")
-    data = run.data
-    shape = data.image_shape(run.records)
-    data.part("val", run.records)
-    training_rows(data.part("train", run.records).images, run.config.batch_size, run.config.workers, 0)
-    if any(side % IMAGE_SIDE_MULTIPLE for side in shape):
-        found = f"{run.records} has {shape[0]}x{shape[1]}"
-        raise ConfigError(f"models need images whose sides are multiples of {IMAGE_SIDE_MULTIPLE}, {found}")
-
-
-def _fit(run: Run, ingest: Mode, callbacks: list[Any]) -> ray.train.Result:
+def _fit(run: Run, ingest: Mode, cpus: int, callbacks: list[Any]) -> ray.train.Result:
     import_quietly("ray.train.tensorflow")  # takes seconds: loads TensorFlow
     from ray.train.tensorflow import TensorflowTrainer
 
     config, data = run.config, run.data
-    shards = read_shards(run.records, data, config.batch_size, config.workers) if ingest == "memory" else {}
-    cpus = config.cpus_per_worker or cpus_for_each_worker(config.workers, config.gpu)
+    # A group that may change its size is not known before it starts: its workers read for themselves.
+    read_ahead = ingest == "memory" and config.min_workers is None
+    shards = read_shards(run.records, data, config.batch_size, config.workers) if read_ahead else {}
     loop_config = {
         "config": config,
         "records": everywhere(run.records),
@@ -167,6 +225,7 @@ def _fit(run: Run, ingest: Mode, callbacks: list[Any]) -> ray.train.Result:
         "folder": everywhere(run.folder),
         "facts": split_facts(run.records, data),
         "threads": cpus,
+        "read_ahead": read_ahead,
     }
     trainer = TensorflowTrainer(
         train_worker,
@@ -175,7 +234,7 @@ def _fit(run: Run, ingest: Mode, callbacks: list[Any]) -> ray.train.Result:
         datasets={name: parts[0] for name, parts in shards.items()},
         dataset_config=RowsOfEachWorker(shards),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=config.workers,
+            num_workers=(config.min_workers, config.workers) if config.min_workers else config.workers,
             use_gpu=config.gpu,
             resources_per_worker={"CPU": cpus, **({"GPU": 1} if config.gpu else {})},
         ),
@@ -215,8 +274,8 @@ def train_worker(loop_config: dict[str, Any]) -> dict[str, Any] | None:
 
     config, records, manifest = loop_config["config"], loop_config["records"], loop_config["manifest"]
     configure_threads(loop_config["threads"])
-    strategy = _strategy()
-    context = TrainContext()
+    context = TrainContext(loop_config["folder"])
+    strategy = _strategy(config) if context.world_size > 1 else None
     chief = context.rank == 0
     monitor = FolderMonitor(loop_config["folder"], config.epochs, config.picture_every) if chief else Monitor()
 
@@ -229,18 +288,23 @@ def train_worker(loop_config: dict[str, Any]) -> dict[str, Any] | None:
             loop_config["facts"],
             workers=context.world_size,
             rank=context.rank,
-            tables=(_batches("train"), _batches("val")) if loop_config["ingest"] == "memory" else None,
+            tables=(_batches("train"), _batches("val")) if loop_config["read_ahead"] else None,
         )
 
     classes = CLASSES[manifest.structures]
-    outcome = train(config, manifest.image_shape(records), load_shard, context, monitor, strategy, classes)
+    images = loop_config["facts"]["train_images"]
+    outcome = train(config, manifest.image_shape(records), images, load_shard, context, monitor, strategy, classes)
     return {name: getattr(outcome, name) for name in Outcome.__dataclass_fields__} if chief else None
 
 
-def _strategy() -> tf.distribute.Strategy:
+def _strategy(config: TrainConfig) -> tf.distribute.Strategy:
     import tensorflow as tf
 
-    options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=COLLECTIVE_TIMEOUT_S)
+    communication = tf.distribute.experimental.CommunicationImplementation
+    options = tf.distribute.experimental.CommunicationOptions(
+        timeout_seconds=config.collective_timeout_s,
+        implementation=communication.NCCL if config.gpu else communication.RING,
+    )
     return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
 
 

@@ -21,15 +21,13 @@ from lvseg.config import TrainConfig, TuneConfig
 from lvseg.distributed.ingest import IngestPlan, choose_ingest
 from lvseg.distributed.session import QUIET_ENVIRONMENT, ray_session
 from lvseg.distributed.storage import everywhere, ray_storage
-from lvseg.distributed.train import check_fits, one_line, run_training
-from lvseg.errors import ConfigError, LvsegError, RunError, TrainingError
+from lvseg.distributed.train import one_line, run_training
+from lvseg.errors import ConfigError, LvsegError, RunError, StoppedError, TrainingError
 from lvseg.records import Manifest, read_manifest
 from lvseg.results import RESULT_FILE, RunResult, read_history, read_result
-from lvseg.run_folder import CHECKPOINTS_NAME, Run, fail_run, finish_run, open_run
-from lvseg.slices import CLASSES
+from lvseg.run_folder import CHECKPOINTS_NAME, Run, fail_run
 from lvseg.space import Dimension
 from lvseg.store import UPath, write_text
-from lvseg.training.portion import split_facts
 
 TUNE_FOLDER = ".tune"
 """Ray Tune's own files, below the sweep's folder."""
@@ -93,7 +91,7 @@ def plan_resources(sweep: Sweep) -> Resources:
         RecordsError: the records cannot be used.
     """
     total = ray.cluster_resources()
-    workers, gpu = sweep.base.workers, sweep.base.gpu
+    workers, gpu = max(1, sweep.base.workers), sweep.base.gpu
     limit = min(sweep.trials, sweep.tune.concurrency or sweep.trials)
     if gpu:
         limit = min(limit, int(total.get("GPU", 0)) // workers)
@@ -157,7 +155,7 @@ def open_sweep(sweep: Sweep) -> Manifest:
         RunError: the sweep's name is taken, or its folder cannot be written.
     """
     manifest = read_manifest(sweep.records)
-    check_fits(sweep.trial(sweep.folder, manifest))
+    sweep.trial(sweep.folder, manifest).check_fits()
     _claim_folder(sweep, manifest)
     return manifest
 
@@ -237,7 +235,7 @@ def run_trial(params: dict[str, Any], *, sweep: Sweep, resources: Resources) -> 
         else:
             _train_here(run, resources)
     except LvsegError as error:
-        if not (folder / RESULT_FILE).exists():
+        if not isinstance(error, StoppedError) and not (folder / RESULT_FILE).exists():
             fail_run(run, str(error))
         raise
 
@@ -253,34 +251,16 @@ def _train_group(run: Run, resources: Resources) -> None:
 
 def _train_here(run: Run, resources: Resources) -> None:
     from lvseg.training.context import LocalContext
-    from lvseg.training.loop import configure_threads, train
-    from lvseg.training.monitor import FolderMonitor
-    from lvseg.training.shards import open_shard
+    from lvseg.training.local import train_here
 
     class TrialContext(LocalContext):
         def report(self, metrics: Mapping[str, Any], checkpoint: Path | None) -> None:
             super().report(metrics, checkpoint)
-            tune.report(dict(metrics))
+            if METRIC in metrics:
+                tune.report(dict(metrics))
 
-    finished = open_run(run)
-    if finished is not None:
-        tune.report({"epoch": finished.epochs, METRIC: finished.val_dice})
-        return
-    configure_threads(resources.cpus)
-    data, mode = run.data, resources.ingest.mode
-    facts = split_facts(run.records, data)
     context = TrialContext(run.folder / CHECKPOINTS_NAME)
-    outcome = train(
-        run.config,
-        data.image_shape(run.records),
-        lambda: open_shard(mode, run.records, data, run.config, facts),
-        context,
-        FolderMonitor(run.folder, run.config.epochs, run.config.picture_every),
-        classes=CLASSES[data.structures],
-    )
-    result = finish_run(run, outcome, context.best_checkpoint)
-    if outcome.error:
-        raise TrainingError(outcome.error)
+    result = train_here(run, context, resources.ingest.mode, resources.cpus)
     if not context.reports:  # it broke off after its last epoch, and Tune wants a number from every trial
         tune.report({"epoch": result.epochs, METRIC: result.val_dice})
 

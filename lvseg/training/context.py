@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -76,6 +77,15 @@ class RunContext(Protocol):
     def report(self, metrics: Mapping[str, Any], checkpoint: Path | None) -> None:
         """Hand over an epoch's metrics and, from rank 0, the folder to keep; a barrier over all workers."""
 
+    def must_stop(self) -> bool:
+        """Whether this worker has been told that the run shall save its state and stop; quick, no communication."""
+
+    def wants_look(self) -> bool:
+        """Whether this worker finds it time for all to ask ``must_save``; quick, no communication."""
+
+    def must_save(self) -> bool:
+        """Whether the state should be saved now, since a node is about to be lost; all workers ask together."""
+
 
 class LocalContext:
     """No Ray, one worker: the last and the best checkpoint are kept in a folder, the metrics in a list.
@@ -86,9 +96,23 @@ class LocalContext:
     rank = 0
     world_size = 1
 
-    def __init__(self, folder: UPath) -> None:
+    def __init__(self, folder: UPath, stop: threading.Event | None = None) -> None:
+        """Keep checkpoints in a folder; ``stop``, once set, ends the run after it has saved its state."""
         self._folder = folder
+        self._stop = stop or threading.Event()
         self.reports: list[dict[str, Any]] = []
+
+    def must_stop(self) -> bool:
+        """Whether the event is set."""
+        return self._stop.is_set()
+
+    def wants_look(self) -> bool:
+        """Never: whoever ends this process says so by a signal."""
+        return False
+
+    def must_save(self) -> bool:
+        """Never; see ``wants_look``."""
+        return False
 
     @property
     def best_checkpoint(self) -> UPath | None:

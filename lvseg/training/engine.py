@@ -1,11 +1,12 @@
 """The compiled part: one training step over ``strategy.run``, many steps in one call, and scoring.
 
-A step gathers its images by row, so the host does nothing between two steps of a call.
+A step gathers, standardises and augments its images by row, so the host does nothing between two steps of a call.
 """
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import keras
@@ -15,8 +16,15 @@ from numpy.typing import NDArray
 
 from lvseg.config import TrainConfig
 from lvseg.models import build_model
-from lvseg.slices import CAVITY
+from lvseg.training.augment import augment
+from lvseg.training.ema import WeightAverage
 from lvseg.training.feed import Chunk, Feed
+from lvseg.training.losses import image_losses
+from lvseg.training.optimizers import apply_gradients, make_optimizer
+from lvseg.training.schedules import make_schedule
+from lvseg.training.scores import image_counts
+
+__all__ = ["Engine", "standardise"]
 
 SCORE_BATCH = 8
 """Images scored at once; the score does not depend on it."""
@@ -34,24 +42,6 @@ def standardise(images: tf.Tensor) -> tf.Tensor:
     return (values - mean) * tf.math.rsqrt(variance + _CONTRAST_FLOOR)
 
 
-def image_counts(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """(n, 4) float32: for each image the cross-entropy, and pixels of intersection, prediction and label.
-
-    With three classes (n, 7): the cavity's pixels, then the myocardium's. A class that the model does not know is
-    background. Counts up to 2^24 pixels are exact in float32.
-    """
-    classes = logits.shape[-1]
-    labels = tf.where(labels < classes, labels, 0)
-    entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
-    likeliest = tf.argmax(logits, axis=-1, output_type=tf.int32)
-    masks = []
-    for structure in range(CAVITY, classes):
-        predicted, labelled = likeliest == structure, labels == structure
-        masks += [predicted & labelled, predicted, labelled]
-    pixels = tf.reduce_sum(tf.cast(tf.stack(masks, axis=1), tf.float32), axis=[2, 3])
-    return tf.concat([tf.reduce_mean(entropy, axis=[1, 2])[:, tf.newaxis], pixels], axis=1)
-
-
 def _gather(images: tf.Tensor, masks: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """The standardised images and the labels at some rows; only these leave the host's memory for a GPU."""
     with tf.device("CPU:0"):
@@ -63,32 +53,68 @@ class Engine:
     """Model, optimizer and compiled functions of one worker."""
 
     def __init__(
-        self, config: TrainConfig, shape: tuple[int, int], strategy: tf.distribute.Strategy, classes: int = 2
+        self,
+        config: TrainConfig,
+        shape: tuple[int, int],
+        strategy: tf.distribute.Strategy,
+        classes: int = 2,
+        total_steps: int = 1,
     ) -> None:
+        """Build the model with its start values.
+
+        Args:
+            config: The run; its precision is no longer auto.
+            shape: (rows, columns) of every image.
+            strategy: Under which variables are made and steps run.
+            classes: Classes of the masks, background included.
+            total_steps: Steps of the whole run, for schedules that end.
+        """
         self.config = config
         self.columns = 1 + 3 * (classes - 1)
         self.shape = shape
         self.strategy = strategy
         with strategy.scope():
             keras.utils.set_random_seed(config.seed)
-            self.model = build_model(config.model, shape, config.precision, classes)
-            self.schedule = keras.optimizers.schedules.ExponentialDecay(
-                config.learning_rate, config.decay_steps, config.decay_rate, staircase=config.staircase
-            )
-            self.optimizer = keras.optimizers.Adam(self.schedule)
+            self.model = build_model(config, shape, classes)
+            self.schedule = make_schedule(config, total_steps)
+            self.optimizer = make_optimizer(config, self.schedule)
             self.optimizer.build(self.model.trainable_variables)
+            self.average = WeightAverage(self.model.trainable_variables, config.ema) if config.ema else None
+        self._differentiate = tf.function(self._differentiate_eager, jit_compile=config.xla or None)
         self._train_steps = tf.function(self._train_steps_eager)
         self._score_batch = tf.function(self._score_batch_eager)
         self._sum = tf.function(self._sum_eager)
 
-    def train_steps(self, chunk: Chunk) -> tf.Tensor:
+    @property
+    def variables(self) -> list[Any]:
+        """All that changes while a run trains: weights, optimizer, average of the weights."""
+        average = self.average.variables if self.average is not None else []
+        return [*self.model.weights, *self.optimizer.variables, *average]
+
+    @contextmanager
+    def scored_weights(self) -> Iterator[None]:
+        """The model has the weights that are scored and kept: the averaged ones, where there is an average."""
+        if self.average is None:
+            yield
+            return
+        with self.average.swapped_in():
+            yield
+
+    def train_steps(self, chunk: Chunk, epoch: int, signals: NDArray[np.float32]) -> tuple[tf.Tensor, tf.Tensor]:
         """Make some steps of an epoch.
 
+        Args:
+            chunk: Images, and which of them each step shows.
+            epoch: Counted from 1; seeds the augmentation.
+            signals: (k,) what this worker has to say to the others.
+
         Returns:
-            (steps, local images, columns) float32, ``image_counts`` of every place; not yet waited for.
+            (steps, local images, columns) float32, ``image_counts`` of every place, and (k + 1,) float32, the
+            signals summed over all workers, and the number of images whose loss is not finite. Neither is waited for.
         """
-        order = (chunk.order.rows, chunk.order.weights, chunk.order.batch_images, np.int32(chunk.steps))
-        return self._train_steps(chunk.images, chunk.masks, *map(tf.constant, order))
+        order = chunk.order
+        arrays = (order.rows, order.weights, order.numbers, order.batch_images, np.int32(chunk.steps), np.int32(epoch))
+        return self._train_steps(chunk.images, chunk.masks, *map(tf.constant, (*arrays, signals)))  # type: ignore[no-any-return]
 
     def _train_steps_eager(
         self,
@@ -96,26 +122,67 @@ class Engine:
         masks: tf.Tensor,
         rows: tf.Tensor,
         weights: tf.Tensor,
+        numbers: tf.Tensor,
         batch_images: tf.Tensor,
         steps: tf.Tensor,
-    ) -> tf.Tensor:
+        epoch: tf.Tensor,
+        signals: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         counts = tf.TensorArray(tf.float32, size=steps, element_shape=(rows.shape[1], self.columns))
+        broken = tf.zeros((), tf.float32)
         for step in tf.range(steps):
             # Collectives of two steps must not overtake each other.
             tf.autograph.experimental.set_loop_options(parallel_iterations=1)
             x, y = _gather(images, masks, rows[step])
+            if self.config.augments():
+                x, y = augment(x, y, numbers[step], epoch, self.config, self.config.seed)
             result = self.strategy.run(self._replica_step, args=(x, y, weights[step], batch_images[step]))
+            if self.average is not None:
+                self.average.update()
+            finite = tf.reduce_all(tf.math.is_finite(result), axis=1)
+            broken += tf.reduce_sum(tf.where(finite, 0.0, weights[step]))
             counts = counts.write(step, result)
-        return counts.stack()
+        return counts.stack(), self._sum_eager(tf.concat([signals, broken[tf.newaxis]], axis=0))
 
     def _replica_step(self, x: tf.Tensor, y: tf.Tensor, weights: tf.Tensor, batch_images: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            counts = image_counts(self.model(x, training=True), y)
-            # Keras sums gradients over replicas: dividing by the images of the whole batch makes their mean.
-            loss = tf.reduce_sum(counts[:, 0] * weights) / batch_images
         variables = self.model.trainable_variables
-        self.optimizer.apply(tape.gradient(loss, variables), variables)
+        parts = min(self.config.accumulate, int(x.shape[0]))
+        if parts == 1:
+            counts, gradients = self._differentiate(x, y, weights / batch_images)
+        else:
+            counts, gradients = self._accumulate(x, y, weights / batch_images, parts)
+        apply_gradients(self.optimizer, gradients, variables, self.config)
         return counts
+
+    def _differentiate_eager(self, x: tf.Tensor, y: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Counts of each image, and the gradient of the weighted sum of their losses.
+
+        The weights hold the images of the whole batch, over all workers: the sum over replicas is the batch's mean.
+        """
+        with tf.GradientTape() as tape:
+            outputs = self.model(x, training=True)
+            losses = image_losses(self.config, outputs, y)
+            # A loss of a place that shows no image counts nothing, not even when it is not finite.
+            loss = tf.reduce_sum(tf.where(weights > 0, losses, 0.0) * weights)
+            scaled = self.optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, self.model.trainable_variables)
+        return image_counts(_main(outputs), y, losses), gradients
+
+    def _accumulate(
+        self, x: tf.Tensor, y: tf.Tensor, weights: tf.Tensor, parts: int
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """The same for one part of the images after another."""
+        size = -(-int(x.shape[0]) // parts)
+        total = [tf.zeros_like(variable) for variable in self.model.trainable_variables]
+        counts = []
+        for start in range(0, int(x.shape[0]), size):
+            # Without an order between them TensorFlow would compute the parts side by side, and save no memory.
+            with tf.control_dependencies(total):
+                part = [tf.identity(values[start : start + size]) for values in (x, y, weights)]
+            found, gradients = self._differentiate(*part)
+            counts.append(found)
+            total = [a + b for a, b in zip(total, gradients, strict=True)]
+        return tf.concat(counts, axis=0), total
 
     def score(self, feed: Feed) -> NDArray[np.float32]:
         """(n, columns) ``image_counts`` of all the worker's own images; no communication."""
@@ -130,7 +197,8 @@ class Engine:
 
     def _score_batch_eager(self, images: tf.Tensor, masks: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         x, y = _gather(images, masks, rows)
-        return image_counts(self.model(x, training=False), y)
+        outputs = self.model(x, training=False)
+        return image_counts(_main(outputs), y, image_losses(self.config, outputs, y))
 
     def learning_rate(self, step: int) -> float:
         """Of a step, counted from 0 over the whole run."""
@@ -142,7 +210,7 @@ class Engine:
 
     def predict(self, images: NDArray[Any]) -> NDArray[np.uint8]:
         """(n, rows, columns) images → masks of the same shape: the likeliest class."""
-        logits = self.model(standardise(tf.constant(images)), training=False)
+        logits = _main(self.model(standardise(tf.constant(images)), training=False))
         return tf.cast(tf.argmax(logits, axis=-1), tf.uint8).numpy()  # type: ignore[no-any-return]
 
     def sum_over_workers(self, values: NDArray[Any]) -> NDArray[np.float64]:
@@ -150,6 +218,13 @@ class Engine:
         return np.asarray(self._sum(tf.constant(values, tf.float64)))
 
     def _sum_eager(self, values: tf.Tensor) -> tf.Tensor:
+        if self.strategy.num_replicas_in_sync == 1:
+            return tf.identity(values)
         return self.strategy.reduce(
             tf.distribute.ReduceOp.SUM, self.strategy.run(tf.identity, args=(values,)), axis=None
         )
+
+
+def _main(outputs: Any) -> tf.Tensor:
+    """The logits at full size, of a model that may give those of coarser levels too."""
+    return outputs[0] if isinstance(outputs, list | tuple) else outputs

@@ -6,6 +6,7 @@ store are put together some steps ahead, in a background thread; memory then hol
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from lvseg.training.context import Images, Pixels
 from lvseg.training.order import EpochOrder
 
-__all__ = ["Chunk", "Feed", "HostFeed", "MemoryFeed", "Rows", "ahead", "cut_order"]
+__all__ = ["Chunk", "Feed", "HostFeed", "MemoryFeed", "Rows", "ahead"]
 
 SCORED_ROWS = 64
 """Images that are put together at once for scoring."""
@@ -67,17 +68,11 @@ class Rows(Protocol):
         """The images at the rows of one chunk after another; all zero where the row is -1."""
 
 
-def cut_order(order: EpochOrder, start: int, steps: int) -> tuple[EpochOrder, int]:
-    """``steps`` steps of an epoch from ``start`` on, filled up with zeros after the last; and how many are real."""
-    real = min(steps, len(order.rows) - start)
-    missing = steps - real
-
-    def cut(values: NDArray[Any]) -> NDArray[Any]:
-        found = values[start : start + real]
-        return np.pad(found, [(0, missing)] + [(0, 0)] * (values.ndim - 1)) if missing else found
-
-    part = EpochOrder(rows=cut(order.rows), weights=cut(order.weights), batch_images=cut(order.batch_images))
-    return part, real
+def _parts(order: EpochOrder, steps: int) -> list[tuple[EpochOrder, int]]:
+    """An epoch, ``steps`` steps at a time, all parts of one size; and how many steps of each are real."""
+    total = len(order.rows)
+    steps = min(steps, total)
+    return [(order.cut(start, start + steps), min(steps, total - start)) for start in range(0, total, steps)]
 
 
 def _tensors(pixels: Pixels) -> tuple[tf.Tensor, tf.Tensor]:
@@ -97,9 +92,7 @@ class MemoryFeed:
 
     def chunks(self, order: EpochOrder, steps: int) -> Generator[Chunk]:
         """Always the same tensors; only the order moves on."""
-        steps = min(steps, len(order.rows))
-        for start in range(0, len(order.rows), steps):
-            part, real = cut_order(order, start, steps)
+        for part, real in _parts(order, steps):
             yield Chunk(images=self.images, masks=self.masks, order=part, steps=real)
 
     def batches(self) -> Generator[tuple[tf.Tensor, tf.Tensor, int]]:
@@ -126,15 +119,12 @@ class HostFeed:
 
     def chunks(self, order: EpochOrder, steps: int) -> Generator[Chunk]:
         """Each chunk has its own images, in the order in which the steps show them."""
-        steps = min(steps, len(order.rows))
-        starts = range(0, len(order.rows), steps)
-        parts = [cut_order(order, start, steps) for start in starts]
+        parts = _parts(order, steps)
         wanted = [np.where(part.weights > 0, part.rows, -1).astype(np.int64).reshape(-1) for part, _ in parts]
-        places = np.arange(steps * order.rows.shape[1], dtype=np.int32).reshape(steps, -1)
+        places = np.arange(parts[0][0].rows.size, dtype=np.int32).reshape(parts[0][0].rows.shape)
         with closing(self._ahead(wanted)) as delivered:
             for (part, real), (images, masks) in zip(parts, delivered, strict=True):
-                own = EpochOrder(rows=places, weights=part.weights, batch_images=part.batch_images)
-                yield Chunk(images=images, masks=masks, order=own, steps=real)
+                yield Chunk(images=images, masks=masks, order=dataclasses.replace(part, rows=places), steps=real)
 
     def batches(self) -> Generator[tuple[tf.Tensor, tf.Tensor, int]]:
         """``SCORED_ROWS`` at a time, the last ones filled up."""

@@ -7,7 +7,6 @@ import math
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +18,18 @@ from lvseg.errors import TrainingError
 from lvseg.evaluation import DiceSummary, pooled_dice, summarise
 from lvseg.results import EpochRow
 from lvseg.slices import CAVITY, MYOCARDIUM
-from lvseg.training.checkpoint import load_checkpoint, save_checkpoint
+from lvseg.training.checkpoint import load_checkpoint, save_checkpoint, set_training_values, training_values
 from lvseg.training.context import RunContext, Shard
 from lvseg.training.engine import Engine
+from lvseg.training.epoch import NotFiniteError, Told, Trained, train_epoch
 from lvseg.training.monitor import Monitor
-from lvseg.training.order import EpochOrder, epoch_order, steps_per_epoch, validation_rows
+from lvseg.training.order import steps_per_epoch, validation_rows
 from lvseg.training.state import Outcome, RunState
+
+MOST_ROLLBACKS = 5
+"""After so many the loss is not finite for another reason than too high a learning rate."""
+ROLLBACK_FACTOR = 0.5
+"""On the learning rate, at every rollback."""
 
 
 def configure_threads(threads: int) -> None:
@@ -38,6 +43,7 @@ def configure_threads(threads: int) -> None:
 def train(
     config: TrainConfig,
     shape: tuple[int, int],
+    train_images: int,
     load_shard: Callable[[], Shard],
     context: RunContext,
     monitor: Monitor,
@@ -49,48 +55,113 @@ def train(
     Args:
         config: The run.
         shape: (rows, columns) of every image.
-        load_shard: Called once, gives the worker's images.
+        train_images: Training images over all workers.
+        load_shard: Called at most once, gives the worker's images.
         context: Rank, checkpoints, reports.
         monitor: Shows progress; only rank 0's writes files.
         strategy: Made before any other TensorFlow operation; None: one worker, no distribution.
         classes: Classes of the masks, background included.
     """
-    engine = Engine(config, shape, strategy or tf.distribute.get_strategy(), classes)
+    total_steps = config.epochs * steps_per_epoch(train_images, config.batch_size)
+    engine = Engine(config, shape, strategy or tf.distribute.get_strategy(), classes, total_steps)
     state = RunState()
     with context.latest_checkpoint() as folder:
         if folder is not None:
-            state = RunState(**load_checkpoint(folder, engine.model, engine.optimizer))
+            state = RunState(**load_checkpoint(folder, engine))
     parameters = engine.model.count_params()
-    if state.epoch >= config.epochs:
+    if state.is_done(config):
         return Outcome(state=state, parameters=parameters)
-    shard = load_shard()
-    trainer = _EpochTrainer(engine, shard, context, monitor)
     try:
-        while state.epoch < config.epochs:
-            trainer.run(state)
+        trainer = _Trainer(engine, load_shard(), context, monitor, state)
+        monitor.started(engine, trainer.shard.val, state.epoch)
+        stopped = trainer.run()
     except TrainingError as error:
         return Outcome(state=state, parameters=parameters, error=str(error))
     finally:
         monitor.close()
-    return Outcome(state=state, parameters=parameters)
+    return Outcome(state=state, parameters=parameters, stopped=stopped)
 
 
-class _EpochTrainer:
-    def __init__(self, engine: Engine, shard: Shard, context: RunContext, monitor: Monitor) -> None:
-        self.engine, self.shard, self.context, self.monitor = engine, shard, context, monitor
+class _Trainer:
+    def __init__(self, engine: Engine, shard: Shard, context: RunContext, monitor: Monitor, state: RunState) -> None:
+        self.engine, self.shard, self.context, self.monitor, self.state = engine, shard, context, monitor, state
         self.config = engine.config
         self.steps = steps_per_epoch(shard.train_images, self.config.batch_size)
         self.pixels = int(np.prod(engine.shape))
+        self.snapshot: list[NDArray[np.generic]] = []
 
-    def run(self, state: RunState) -> None:
-        """One epoch: train, score, judge, report."""
-        epoch = state.epoch + 1
+    def run(self) -> bool:
+        """Train to the end; whether the run was stopped before."""
+        self.engine.schedule.scale = ROLLBACK_FACTOR**self.state.rollbacks
+        while not self.state.is_done(self.config):
+            self._remember()
+            try:
+                if self._epoch() is Told.STOP:
+                    return True
+            except NotFiniteError as error:
+                self._go_back(error)
+        return False
+
+    def _remember(self) -> None:
+        """Keep the state in memory, where a rollback may need it; in the middle of an epoch there is none to keep."""
+        if self.config.on_nan == "rollback" and self.state.step == 0:
+            self.snapshot = training_values(self.engine)
+
+    def _go_back(self, error: NotFiniteError) -> None:
+        """To the end of the epoch before, with a lower learning rate; the same on every worker."""
+        state = self.state
+        if not self.snapshot or state.rollbacks >= MOST_ROLLBACKS:
+            tried = f" after {state.rollbacks} rollbacks" if state.rollbacks else ""
+            raise TrainingError(f"{error}{tried}") from None
+        set_training_values(self.engine, self.snapshot)
+        state.step, state.partial, state.partial_seconds = 0, [], 0.0
+        state.rollbacks += 1
+        self.engine.schedule.scale = ROLLBACK_FACTOR**state.rollbacks
+        self.monitor.note("rollback", f"{error}; back to epoch {state.epoch}, learning rate halved")
+
+    def _epoch(self) -> Told:
+        """One epoch, or what is left of it: train, score, judge, report."""
         started = time.perf_counter()
-        trained = self._train(epoch)
-        train_seconds = time.perf_counter() - started
-        validated = self._validate()
+        trained = self._train()
+        if trained.steps < self.steps:
+            return trained.told
+        with self.engine.scored_weights():
+            validated = self._validate()
+        row, val = self._row(trained, validated, time.perf_counter() - started)
+        improved = self._judge(row, val)
+        self._save({**dataclasses.asdict(row), "improved": improved, "best_mark": row.epoch if improved else -1})
+        with self.engine.scored_weights():
+            self.monitor.epoch_done(self.state.rows(), self.engine, self.shard.val)
+        return trained.told
+
+    def _train(self) -> Trained:
+        """The epoch's steps; on the way the state is saved when the context says so."""
+        state = self.state
+        while True:
+            trained = train_epoch(self.engine, self.shard, self.context, self.monitor, state, self.steps)
+            if trained.steps == self.steps:
+                state.step, state.partial, state.partial_seconds = 0, [], 0.0
+                if not self.engine.weights_are_finite():  # the same on every worker
+                    raise NotFiniteError(f"weights are not finite after epoch {state.epoch + 1}")
+                return trained
+            state.step, state.partial, state.partial_seconds = trained.steps, trained.sums.tolist(), trained.seconds
+            self._save({"epoch": state.epoch, "step": state.step, "improved": False, "best_mark": -1})
+            self.monitor.note("save", f"epoch {state.epoch + 1}, step {state.step} of {self.steps}")
+            if trained.told is Told.STOP:
+                return trained
+
+    def _validate(self) -> NDArray[np.float64]:
+        """(validation images, columns) ``image_counts`` of every image, from whichever worker scored it."""
+        counts = np.zeros((len(self.shard.val_names), self.engine.columns))
+        rows = validation_rows(len(counts), self.context.world_size, self.context.rank)
+        counts[rows.start : rows.stop] = self.engine.score(self.shard.val)
+        return self.engine.sum_over_workers(counts)
+
+    def _row(self, trained: Trained, validated: NDArray[np.float64], seconds: float) -> tuple[EpochRow, DiceSummary]:
+        """The epoch's line of the history, and the score of the cavity."""
+        epoch = self.state.epoch + 1
         val = self._summary(validated, CAVITY)
-        loss, accuracy, dice = self._means(trained, self.shard.train_images)
+        loss, accuracy, dice = self._means(trained.sums, self.shard.train_images)
         val_loss, val_accuracy, _ = self._means(validated.sum(axis=0), len(validated))
         row = EpochRow(
             epoch=epoch,
@@ -103,47 +174,10 @@ class _EpochTrainer:
             val_dice=val.mean,
             val_dice_pooled=val.pooled,
             val_dice_myocardium=self._summary(validated, MYOCARDIUM).mean if self.engine.columns > 4 else None,
-            images_per_second=self.shard.train_images / train_seconds,
-            seconds=time.perf_counter() - started,
+            images_per_second=self.shard.train_images / trained.seconds,
+            seconds=max(seconds, trained.seconds),
         )
-        improved = _judge(state, row, val)
-        self._report(state, row, improved)
-        self.monitor.epoch_done(state.rows(), self.engine, self.shard.val)
-
-    def _train(self, epoch: int) -> NDArray[np.float64]:
-        """Make an epoch's steps; returns (columns,) the sums of ``image_counts`` over all images of all workers."""
-        config, context = self.config, self.context
-        order = epoch_order(
-            self.shard.train_images, config.batch_size, context.world_size, context.rank, config.seed, epoch
-        )
-        parts: list[tf.Tensor] = []
-        done = 0
-        with closing(self.shard.train.chunks(order, config.steps_per_call)) as chunks:
-            for chunk in chunks:
-                parts.append(self.engine.train_steps(chunk))
-                done += chunk.steps
-                self.monitor.steps_done(epoch, done, self.steps, parts[-1])
-        counts = np.concatenate([part.numpy() for part in parts]).astype(np.float64)
-        real = order.weights > 0
-        broken = (~np.isfinite(counts).all(axis=2) & real).sum(axis=1)
-        summed = self.engine.sum_over_workers(np.concatenate([counts[real].sum(axis=0), broken]))
-        sums, broken = np.split(summed, [self.engine.columns])
-        if broken.any():
-            raise TrainingError(self._not_finite(epoch, int(np.argmax(broken > 0)), order))
-        if not self.engine.weights_are_finite():  # the same on every worker
-            raise TrainingError(f"weights are not finite after epoch {epoch}")
-        return sums
-
-    def _not_finite(self, epoch: int, step: int, order: EpochOrder) -> str:
-        own = self.shard.train.names(order.rows[step][order.weights[step] > 0].tolist())
-        return f"loss is not finite at epoch {epoch}, step {step + 1} of {len(order.rows)}, images {', '.join(own)}"
-
-    def _validate(self) -> NDArray[np.float64]:
-        """(validation images, columns) ``image_counts`` of every image, from whichever worker scored it."""
-        counts = np.zeros((len(self.shard.val_names), self.engine.columns))
-        rows = validation_rows(len(counts), self.context.world_size, self.context.rank)
-        counts[rows.start : rows.stop] = self.engine.score(self.shard.val)
-        return self.engine.sum_over_workers(counts)
+        return row, val
 
     def _summary(self, counts: NDArray[np.float64], structure: int) -> DiceSummary:
         """Dice of one class over the validation images."""
@@ -152,25 +186,24 @@ class _EpochTrainer:
 
     def _means(self, sums: NDArray[np.float64], images: int) -> tuple[float, float, float]:
         """Loss as mean over images, accuracy over pixels (cavity or not), Dice of the cavity over all pixels."""
-        entropy, both, predicted, labelled = (float(value) for value in sums[:4])
+        loss, both, predicted, labelled = (float(value) for value in sums[:4])
         wrong = predicted + labelled - 2 * both
-        return entropy / images, 1 - wrong / (images * self.pixels), pooled_dice([both], [predicted], [labelled])
+        return loss / images, 1 - wrong / (images * self.pixels), pooled_dice([both], [predicted], [labelled])
 
-    def _report(self, state: RunState, row: EpochRow, improved: bool) -> None:
-        metrics = {**dataclasses.asdict(row), "improved": improved, "best_mark": row.epoch if improved else -1}
+    def _judge(self, row: EpochRow, val: DiceSummary) -> bool:
+        """Enter the epoch into the state; whether it is the best so far. A Dice of NaN never is."""
+        state = self.state
+        state.epoch = row.epoch
+        state.history.append(dataclasses.asdict(row))
+        improved = not math.isnan(row.val_dice) and row.val_dice > state.best_val_dice
+        if improved:
+            state.best_epoch, state.best_val_dice = row.epoch, row.val_dice
+            state.best_undefined, state.best_by_case = val.undefined, val.by_case
+        return improved
+
+    def _save(self, metrics: dict[str, float | bool]) -> None:
         with tempfile.TemporaryDirectory(prefix="lvseg-checkpoint-") as folder:
             checkpoint = Path(folder) if self.context.rank == 0 else None
             if checkpoint:
-                save_checkpoint(checkpoint, self.engine.model, self.engine.optimizer, dataclasses.asdict(state))
+                save_checkpoint(checkpoint, self.engine, dataclasses.asdict(self.state))
             self.context.report(metrics, checkpoint)
-
-
-def _judge(state: RunState, row: EpochRow, val: DiceSummary) -> bool:
-    """Enter the epoch into the state; whether it is the best so far. A Dice of NaN never is."""
-    state.epoch = row.epoch
-    state.history.append(dataclasses.asdict(row))
-    improved = not math.isnan(row.val_dice) and row.val_dice > state.best_val_dice
-    if improved:
-        state.best_epoch, state.best_val_dice = row.epoch, row.val_dice
-        state.best_undefined, state.best_by_case = val.undefined, val.by_case
-    return improved

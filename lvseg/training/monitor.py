@@ -33,6 +33,12 @@ PICTURED_IMAGES = 4
 class Monitor:
     """Shows nothing: the monitor of every rank but 0."""
 
+    def started(self, engine: Engine, val: Feed, epoch: int) -> None:
+        """The run begins after so many epochs."""
+
+    def note(self, kind: str, text: str) -> None:
+        """Something happened that the user should know of."""
+
     def steps_done(self, epoch: int, step: int, steps: int, counts: tf.Tensor) -> None:
         """Some steps of an epoch were started; ``counts`` is the last call's ``image_counts``."""
 

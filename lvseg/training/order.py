@@ -3,8 +3,9 @@
 The training images are cut into ``batch_size`` lanes of neighbouring rows, equal to within one
 image. Every step takes one image of each lane, in an order drawn from (seed, epoch, lane). A worker
 holds whole lanes, so its images are one run of neighbouring rows, and the images of a step are
-the same whatever the number of workers. In the last step the shorter lanes have no image left:
-a place with weight 0 stands in, and every worker makes the same number of steps.
+the same whatever the number of workers; one worker may hold a lane more than another. In the last step
+the shorter lanes have no image left: a place with weight 0 stands in, and every worker makes the same
+number of steps.
 
 A long lane is shuffled so that it can be read as a stream: its blocks of neighbouring rows in a drawn
 order, then every row put off by a drawn number of places. Whoever shows the lane then needs no more than
@@ -13,7 +14,9 @@ order, then every row put off by a drawn number of places. Whoever shows the lan
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +39,19 @@ class EpochOrder:
     """(steps, images of this worker in a step): rows counted from the worker's first."""
     weights: NDArray[np.float32]
     """Same shape: 1, or 0 where the lane has no image left."""
+    numbers: NDArray[np.int32]
+    """Same shape: rows counted from the part's first, the same for every number of workers; they seed augmentation."""
     batch_images: NDArray[np.float32]
     """(steps,): real images of the step over all workers."""
+
+    def cut(self, start: int, stop: int) -> EpochOrder:
+        """The steps from ``start`` to ``stop``, filled up with places of weight 0 past the last."""
+
+        def part(values: NDArray[Any]) -> NDArray[Any]:
+            found = values[start:stop]
+            return np.pad(found, [(0, stop - start - len(found))] + [(0, 0)] * (values.ndim - 1))
+
+        return EpochOrder(**{f.name: part(getattr(self, f.name)) for f in dataclasses.fields(self)})
 
 
 def even_bounds(count: int, parts: int) -> NDArray[np.int64]:
@@ -51,20 +65,19 @@ def training_rows(images: int, batch_size: int, workers: int, rank: int) -> rang
     """Rows of the training images that a worker holds.
 
     Raises:
-        ConfigError: the batch cannot be shared out evenly, or a worker would have no image.
+        ConfigError: a worker would have no image.
     """
     if workers > images:
         raise ConfigError(f"workers must be at most the number of training images, got {workers} and {images}")
-    if batch_size % workers:
-        raise ConfigError(f"batch_size must be divisible by workers, got {batch_size} and {workers}")
-    bounds = even_bounds(images, batch_size)
-    lanes = batch_size // workers
-    needed = (workers - 1) * lanes + 1
+    if workers > batch_size:
+        raise ConfigError(f"workers must be at most batch_size, got {workers} and {batch_size}")
+    needed = _lanes(batch_size, workers, workers - 1).start + 1
     if images < needed:
         raise ConfigError(
             f"batch_size {batch_size} over {workers} workers needs at least {needed} training images, got {images}"
         )
-    return range(int(bounds[rank * lanes]), int(bounds[(rank + 1) * lanes]))
+    bounds, lanes = even_bounds(images, batch_size), _lanes(batch_size, workers, rank)
+    return range(int(bounds[lanes.start]), int(bounds[lanes.stop]))
 
 
 def validation_rows(images: int, workers: int, rank: int) -> range:
@@ -123,14 +136,15 @@ def epoch_order(images: int, batch_size: int, workers: int, rank: int, seed: int
     steps = steps_per_epoch(images, batch_size)
     lanes = _lanes(batch_size, workers, rank)
     window = window_rows(batch_size)
-    rows = np.zeros((steps, len(lanes)), np.int32)
+    numbers = np.zeros((steps, len(lanes)), np.int32)
     weights = np.zeros((steps, len(lanes)), np.float32)
     for place, lane in enumerate(lanes):
         size = bounds[lane + 1] - bounds[lane]
         lane_rows = range(int(bounds[lane]), int(bounds[lane + 1]))
         order = _lane_order(lane_rows, window, np.random.default_rng([seed, epoch, lane]))
-        rows[:size, place] = order - bounds[lanes[0]]
+        numbers[:size, place] = order
         weights[:size, place] = 1
     lane_sizes = np.diff(bounds)
     batch_images = (lane_sizes[None, :] > np.arange(steps)[:, None]).sum(axis=1).astype(np.float32)
-    return EpochOrder(rows=rows, weights=weights, batch_images=batch_images)
+    rows = np.where(weights > 0, numbers - bounds[lanes.start], 0).astype(np.int32)
+    return EpochOrder(rows=rows, weights=weights, numbers=numbers, batch_images=batch_images)

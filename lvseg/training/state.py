@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from lvseg.config import TrainConfig
 from lvseg.results import EpochRow
 
 CHECKPOINT_WEIGHTS = "model.weights.h5"
@@ -17,6 +18,12 @@ class RunState:
 
     epoch: int = 0
     """Epochs that are done."""
+    step: int = 0
+    """Steps that are done of the epoch after; not 0 in a run that was stopped in the middle of one."""
+    partial: list[float] = field(default_factory=list)
+    """Sums of ``image_counts`` over the images of these steps, of all workers."""
+    partial_seconds: float = 0.0
+    """Time that these steps took, s."""
     best_epoch: int = 0
     """Epoch of the best validation Dice, counted from 1; 0: none yet."""
     best_val_dice: float = -1.0
@@ -25,12 +32,20 @@ class RunState:
     """Validation images without Dice at that epoch: label and prediction empty."""
     best_by_case: dict[str, float] = field(default_factory=dict)
     """Mean Dice by case at that epoch."""
+    rollbacks: int = 0
+    """How often the run went back to the end of an epoch, each time to half the learning rate."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """Rows of ``EpochRow``."""
 
     def rows(self) -> list[EpochRow]:
         """The history, typed."""
         return [EpochRow(**row) for row in self.history]
+
+    def is_done(self, config: TrainConfig) -> bool:
+        """Whether the last epoch is done, or the score has not risen for so long that the run may end early."""
+        patience = config.early_stopping
+        tired = patience is not None and self.epoch - self.best_epoch >= patience
+        return self.epoch >= config.epochs or tired
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,5 +56,7 @@ class Outcome:
     """After the last epoch."""
     parameters: int
     """Number of weights."""
+    stopped: bool = False
+    """Whether the run was told to stop: it is not done, and its state is saved."""
     error: str | None = None
     """Why the run cannot go on, where it cannot: the same again on every try."""

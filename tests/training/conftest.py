@@ -19,7 +19,8 @@ class Trainer:
 
     def __call__(self, config: TrainConfig, shard: Shard | None = None, monitor: Monitor | None = None) -> Outcome:
         self.context = LocalContext(self.folder)
-        return train(config, (SIZE, SIZE), lambda: shard or make_shard(), self.context, monitor or Monitor())
+        shard = shard or make_shard()
+        return train(config, (SIZE, SIZE), shard.train_images, lambda: shard, self.context, monitor or Monitor())
 
 
 @pytest.fixture
