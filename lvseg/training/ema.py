@@ -22,15 +22,16 @@ class WeightAverage:
     def __init__(self, weights: Sequence[Any], momentum: float) -> None:
         self._weights = [weight.value for weight in weights]
         self._momentum = momentum
+        self._strategy = tf.distribute.get_strategy()
         self.variables = [tf.Variable(weight, trainable=False) for weight in self._weights]
 
     def update(self, step: tf.Tensor) -> None:
         """Take in the weights after a step, counted from 0; in cross-replica context, after ``strategy.run``."""
         step = tf.cast(step, tf.float32)
         new_part = 1 - tf.minimum((1 + step) / (10 + step), self._momentum)
-        strategy = tf.distribute.get_strategy()
-        for average, weight in zip(self.variables, self._weights, strict=True):
-            strategy.extended.update(average, _move, args=(weight, new_part), group=False)
+        with self._strategy.scope():
+            for average, weight in zip(self.variables, self._weights, strict=True):
+                self._strategy.extended.update(average, _move, args=(weight, new_part), group=False)
 
     @contextmanager
     def swapped_in(self) -> Iterator[None]:
