@@ -71,7 +71,7 @@ class Engine:
         self.strategy = strategy
         with strategy.scope():
             keras.utils.set_random_seed(config.seed)
-            self.model = build_model(config.model, shape, config.precision, classes)
+            self.model = build_model(config, shape, classes)
             self.schedule = keras.optimizers.schedules.ExponentialDecay(
                 config.learning_rate, config.decay_steps, config.decay_rate, staircase=config.staircase
             )
