@@ -42,7 +42,7 @@ def load_batches(records: Path, batch_size: int) -> list[Batch]:
 def make_step(config: TrainConfig, shape: tuple[int, int]) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """A compiled training step on a fresh model; returns the loss."""
     keras.utils.set_random_seed(config.seed)
-    model = build_model(config.model, shape, config.precision)
+    model = build_model(config, shape)
     schedule = keras.optimizers.schedules.ExponentialDecay(
         config.learning_rate, config.decay_steps, config.decay_rate, staircase=config.staircase
     )

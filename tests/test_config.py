@@ -6,7 +6,6 @@ import pytest
 
 from lvseg.config import (
     EXECUTION_FIELDS,
-    MODEL_NAMES,
     ConvertConfig,
     PreprocessConfig,
     TrainConfig,
@@ -134,12 +133,6 @@ def test_replace_validates_too() -> None:
 def test_a_config_does_not_change() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         TrainConfig().epochs = 3  # type: ignore[misc]
-
-
-def test_model_names_are_those_of_the_builders() -> None:
-    from lvseg.models import BUILDERS
-
-    assert tuple(BUILDERS) == MODEL_NAMES
 
 
 def test_identity_leaves_out_what_only_says_where_it_runs() -> None:

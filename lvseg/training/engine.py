@@ -138,7 +138,7 @@ class Engine:
                 x, y = augment(x, y, numbers[step], epoch, self.config, self.config.seed)
             result = self.strategy.run(self._replica_step, args=(x, y, weights[step], batch_images[step]))
             if self.average is not None:
-                self.average.update()
+                self.average.update(self.optimizer.iterations.value - 1)
             finite = tf.reduce_all(tf.math.is_finite(result), axis=1)
             broken += tf.reduce_sum(tf.where(finite, 0.0, weights[step]))
             counts = counts.write(step, result)
@@ -202,7 +202,7 @@ class Engine:
 
     def learning_rate(self, step: int) -> float:
         """Of a step, counted from 0 over the whole run."""
-        return float(self.schedule(step))
+        return self.schedule.at(step)
 
     def weights_are_finite(self) -> bool:
         """Whether no weight is NaN or infinite; a loss can stay finite over dead units."""

@@ -92,7 +92,7 @@ class _Trainer:
 
     def run(self) -> bool:
         """Train to the end; whether the run was stopped before."""
-        self.engine.schedule.scale = ROLLBACK_FACTOR**self.state.rollbacks
+        self.engine.schedule.scale.assign(ROLLBACK_FACTOR**self.state.rollbacks)
         while not self.state.is_done(self.config):
             self._remember()
             try:
@@ -116,7 +116,7 @@ class _Trainer:
         set_training_values(self.engine, self.snapshot)
         state.step, state.partial, state.partial_seconds = 0, [], 0.0
         state.rollbacks += 1
-        self.engine.schedule.scale = ROLLBACK_FACTOR**state.rollbacks
+        self.engine.schedule.scale.assign(ROLLBACK_FACTOR**state.rollbacks)
         self.monitor.note("rollback", f"{error}; back to epoch {state.epoch}, learning rate halved")
 
     def _epoch(self) -> Told:
