@@ -81,9 +81,9 @@ def refuse(capsys: pytest.CaptureFixture[str]) -> Refusal:
     ("flags", "message"),
     [
         (["--epochs", "0"], "epochs must be greater than or equal to 1, got 0"),
-        (["--model", "resnet"], "model must be one of fc, fcn, unet, got 'resnet'"),
+        (["--model", "resnet"], "model must be one of fc, fcn, unet, unet-light, got 'resnet'"),
         (["--learning-rate", "11"], "learning_rate must be less than or equal to 10, got 11.0"),
-        (["--batch-size", "5", "--workers", "2"], "batch_size must be divisible by workers, got 5 and 2"),
+        (["--batch-size", "1", "--workers", "2"], "workers must be at most batch_size, got 2 and 1"),
         (
             ["--batch-size", "8", "--workers", "8"],
             "workers must be at most the number of training images, got 8 and 6",

@@ -50,16 +50,44 @@ OUT_OF_RANGE = [
     (TrainConfig, "decay_rate", 1.01, "less than or equal to 1"),
     (TrainConfig, "decay_steps", 0, "greater than or equal to 1"),
     (TrainConfig, "staircase", "maybe", "valid boolean"),
-    (TrainConfig, "precision", "float16", "'float32' or 'bfloat16'"),
+    (TrainConfig, "precision", "float8", "'auto', 'float32', 'bfloat16' or 'float16'"),
     (TrainConfig, "seed", -1, "greater than or equal to 0"),
     (TrainConfig, "seed", 2**31, "less than 2147483648"),
-    (TrainConfig, "workers", 0, "greater than or equal to 1"),
+    (TrainConfig, "workers", -1, "greater than or equal to 0"),
     (TrainConfig, "workers", 4097, "less than or equal to 4096"),
     (TrainConfig, "cpus_per_worker", 0, "greater than or equal to 1"),
     (TrainConfig, "steps_per_call", 0, "greater than or equal to 1"),
     (TrainConfig, "picture_every", -1, "greater than or equal to 0"),
     (TrainConfig, "max_failures", -1, "greater than or equal to 0"),
     (TrainConfig, "fold", -1, "greater than or equal to 0"),
+    (TrainConfig, "unet_width", 2, "greater than or equal to 4"),
+    (TrainConfig, "unet_depth", 5, "less than or equal to 4"),
+    (TrainConfig, "norm", "batch", "'none', 'group' or 'instance'"),
+    (TrainConfig, "accumulate", 0, "greater than or equal to 1"),
+    (TrainConfig, "loss", "hinge", "'cross-entropy', 'dice', 'dice+cross-entropy', 'focal-tversky' or 'boundary'"),
+    (TrainConfig, "optimizer", "lion", "'adam', 'adamw' or 'sgd'"),
+    (TrainConfig, "momentum", 1.0, "less than 1"),
+    (TrainConfig, "weight_decay", -0.1, "greater than or equal to 0"),
+    (TrainConfig, "clip_norm", 0.0, "greater than 0"),
+    (TrainConfig, "ema", 1.0, "less than 1"),
+    (TrainConfig, "schedule", "linear", "'constant', 'exponential', 'cosine', 'polynomial' or 'one-cycle'"),
+    (TrainConfig, "warmup_steps", -1, "greater than or equal to 0"),
+    (TrainConfig, "final_rate", 1.5, "less than or equal to 1"),
+    (TrainConfig, "decay_power", 0.0, "greater than 0"),
+    (TrainConfig, "early_stopping", 0, "greater than or equal to 1"),
+    (TrainConfig, "on_nan", "ignore", "'stop' or 'rollback'"),
+    (TrainConfig, "min_workers", 0, "greater than or equal to 1"),
+    (TrainConfig, "collective_timeout_s", 0, "greater than or equal to 1"),
+    (TrainConfig, "augment_rotation_deg", 181.0, "less than or equal to 180"),
+    (TrainConfig, "augment_scale", 1.0, "less than or equal to 0.9"),
+    (TrainConfig, "augment_shift", 0.6, "less than or equal to 0.5"),
+    (TrainConfig, "augment_elastic_px", -1.0, "greater than or equal to 0"),
+    (TrainConfig, "augment_gamma", 3.0, "less than or equal to 2"),
+    (TrainConfig, "augment_brightness", 3.0, "less than or equal to 2"),
+    (TrainConfig, "augment_shading", 1.5, "less than or equal to 1"),
+    (TrainConfig, "augment_noise", 3.0, "less than or equal to 2"),
+    (TrainConfig, "augment_blur_px", 9.0, "less than or equal to 8"),
+    (TrainConfig, "augment_chance", 0.0, "greater than 0"),
     (TrainConfig, "ingest", "ram", "'auto', 'memory', 'disk' or 'stream'"),
     (TuneConfig, "trials", 0, "greater than or equal to 1"),
     (TuneConfig, "concurrency", 0, "greater than or equal to 1"),
@@ -80,10 +108,16 @@ def test_a_wrong_value_is_refused_with_field_value_and_range(
     assert message.endswith(f"got {value!r}")
 
 
+UNBOUNDED = {
+    *("gpu", "split_file", "xla", "profile", "augment_flip"),
+    *("unet_residual", "unet_attention", "deep_supervision", "class_weights"),
+}
+
+
 @pytest.mark.parametrize("cls", [ConvertConfig, TrainConfig, TuneConfig])
 def test_every_setting_with_a_range_or_choices_is_in_the_table_above(cls: type) -> None:
     tested = {field for owner, field, *_ in OUT_OF_RANGE if owner is cls}
-    assert {field.name for field in dataclasses.fields(cls)} - tested <= {"gpu", "split_file"}
+    assert {field.name for field in dataclasses.fields(cls)} - tested <= UNBOUNDED
 
 
 @pytest.mark.parametrize("cls", [ConvertConfig, TrainConfig, TuneConfig])
@@ -99,10 +133,24 @@ def test_several_faults_are_told_at_once_on_one_line() -> None:
         TrainConfig(epochs=0, decay_rate=2)
 
 
-def test_the_batch_must_be_shared_out_evenly() -> None:
-    assert TrainConfig(batch_size=32, workers=4).workers == 4
-    with pytest.raises(ConfigError, match=r"^batch_size must be divisible by workers, got 30 and 4$"):
-        TrainConfig(batch_size=30, workers=4)
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": 3, "workers": 4}, "workers must be at most batch_size, got 4 and 3"),
+        ({"workers": 2, "min_workers": 3}, "min_workers must be at most workers, got 3 and 2"),
+        ({"workers": 0, "gpu": True}, "gpu needs at least one worker, got workers 0"),
+        ({"model": "fcn", "norm": "group"}, "norm is for the models unet and unet-light, got model 'fcn'"),
+        ({"model": "fc", "unet_width": 16}, "unet_width is for the models unet and unet-light, got model 'fc'"),
+        ({"class_weights": (1.0, 0.0)}, "class_weights.1 must be greater than 0, got 0.0"),
+    ],
+)
+def test_training_settings_that_belong_together(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        from_mapping(TrainConfig, settings)
+
+
+def test_a_batch_need_not_be_shared_out_evenly() -> None:
+    assert TrainConfig(batch_size=30, workers=4).workers == 4
 
 
 @pytest.mark.parametrize(

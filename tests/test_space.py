@@ -53,7 +53,7 @@ def test_numbers_that_yaml_takes_for_text_are_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "named", "allowed"),
     [
-        ({"learning_rat": [1]}, "learning_rat cannot be searched", "learning_rate, decay_rate"),
+        ({"learning_rat": [1]}, "learning_rat cannot be searched", "learning_rate, schedule, decay_rate"),
         ({"workers": [1, 2]}, "workers cannot be searched", "batch_size"),
         ({"gpu": [True]}, "gpu cannot be searched", "model"),
         ({"epochs": {"normal": [1, 2]}}, "epochs must be a list of values or one of", "loguniform, randint"),
@@ -77,8 +77,8 @@ def test_numbers_that_yaml_takes_for_text_are_numbers(tmp_path: Path) -> None:
         ({"epochs": {"randint": [1.5, 9]}}, "epochs: randint", "whole numbers"),
         ({"staircase": {"uniform": [0, 1]}}, "staircase: uniform", "draws fractions; take randint or choice"),
         ({"model": {"uniform": [0, 1]}}, "model: model", "must be a valid string, got 0.0"),
-        ({"model": ["fcn", "resnet"]}, "model", "fc, fcn, unet, got 'resnet'"),
-        ({"batch_size": [4, 5]}, "batch_size", "divisible by workers, got 5 and 2"),
+        ({"model": ["fcn", "resnet"]}, "model", "fc, fcn, unet, unet-light, got 'resnet'"),
+        ({"batch_size": [4, 1]}, "batch_size", "workers must be at most batch_size, got 2 and 1"),
         ({}, "the search space is empty", ""),
         ([1], "expected a mapping", "list"),
     ],

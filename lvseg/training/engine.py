@@ -162,9 +162,7 @@ class Engine:
         with tf.GradientTape() as tape:
             outputs = self.model(x, training=True)
             losses = image_losses(self.config, outputs, y)
-            # A loss of a place that shows no image counts nothing, not even when it is not finite.
-            loss = tf.reduce_sum(tf.where(weights > 0, losses, 0.0) * weights)
-            scaled = self.optimizer.scale_loss(loss)
+            scaled = self.optimizer.scale_loss(tf.reduce_sum(losses * weights))
         gradients = tape.gradient(scaled, self.model.trainable_variables)
         return image_counts(_main(outputs), y, losses), gradients
 

@@ -46,7 +46,9 @@ def apply_gradients(
         variables: Keras variables, one for each gradient.
         config: Has the largest norm.
     """
-    present = [(gradient, variable) for gradient, variable in zip(gradients, variables, strict=True) if gradient is not None]
+    present = [
+        (gradient, variable) for gradient, variable in zip(gradients, variables, strict=True) if gradient is not None
+    ]
     summed = sum_over_replicas([gradient for gradient, _ in present])
     optimizer.apply_summed(summed, [variable for _, variable in present], config.clip_norm)
 
@@ -127,7 +129,11 @@ class SummedOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         self._good_steps.assign(tf.where(go & ~full, good, 0))
 
     def _update_all(
-        self, strategy: tf.distribute.Strategy, pairs: list[tuple[tf.Tensor, Any]], rate: tf.Tensor, go: tf.Tensor | None
+        self,
+        strategy: tf.distribute.Strategy,
+        pairs: list[tuple[tf.Tensor, Any]],
+        rate: tf.Tensor,
+        go: tf.Tensor | None,
     ) -> None:
         """In cross-replica context, where each variable is updated on its devices."""
         for gradient, variable in pairs:

@@ -7,7 +7,6 @@ import pytest
 
 from lvseg.config import Ingest, TrainConfig
 from lvseg.distributed.ingest import MEMORY_SHARE, choose_ingest, plan_ingest, read_portion
-from lvseg.distributed.train import check_fits
 from lvseg.errors import RecordsError
 from lvseg.records import Manifest
 from lvseg.run_folder import Run
@@ -91,7 +90,7 @@ def test_what_cannot_be_trained_on_is_refused_before_anything_starts(tmp_path: P
 
     def check(changed: Manifest, **settings: int) -> None:
         config = TrainConfig(**settings)  # type: ignore[arg-type]
-        check_fits(Run(folder=tmp_path / "run", config=config, records=tmp_path / "records", manifest=changed))
+        Run(folder=tmp_path / "run", config=config, records=tmp_path / "records", manifest=changed).check_fits()
 
     check(manifest, fold=2)
     with pytest.raises(RecordsError, match=r"split into folds, choose fold 0 to 2, got None"):

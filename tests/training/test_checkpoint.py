@@ -21,14 +21,14 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Engine]:
     folder, engine = tmp_path_factory.mktemp("checkpoint"), make_engine()
     gradients = [tf.ones_like(variable) for variable in engine.model.trainable_variables]
     engine.optimizer.apply(gradients, engine.model.trainable_variables)
-    save_checkpoint(folder, engine.model, engine.optimizer, {"epoch": 3, "best_val_dice": float("nan")})
+    save_checkpoint(folder, engine, {"epoch": 3, "best_val_dice": float("nan")})
     return folder, engine
 
 
 def test_weights_optimizer_and_state_come_back(saved: tuple[Path, Engine]) -> None:
     folder, engine = saved
     other = make_engine(seed=9)
-    state = load_checkpoint(folder, other.model, other.optimizer)
+    state = load_checkpoint(folder, other)
     assert state["epoch"] == 3
     assert np.isnan(state["best_val_dice"])
     assert int(other.optimizer.iterations) == 1
@@ -55,7 +55,7 @@ def remove(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [cut, empty, garble, remove])
-@pytest.mark.parametrize("name", ["optimizer.npz", "state.json", "model.weights.h5"])
+@pytest.mark.parametrize("name", ["training.npz", "state.json", "model.weights.h5"])
 def test_a_damaged_checkpoint_is_named(
     saved: tuple[Path, Engine], tmp_path: Path, name: str, damage: Callable[[Path], None]
 ) -> None:
@@ -64,7 +64,7 @@ def test_a_damaged_checkpoint_is_named(
     damage(tmp_path / name)
     engine = make_engine()
     with pytest.raises(RunError) as caught:
-        load_checkpoint(tmp_path, engine.model, engine.optimizer)
+        load_checkpoint(tmp_path, engine)
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -73,4 +73,4 @@ def test_a_damaged_checkpoint_is_named(
 def test_a_checkpoint_of_another_model_is_refused(saved: tuple[Path, Engine]) -> None:
     engine = make_engine("unet")
     with pytest.raises(RunError, match="not weights of this unet"):
-        load_checkpoint(saved[0], engine.model, engine.optimizer)
+        load_checkpoint(saved[0], engine)

@@ -1,3 +1,6 @@
+import dataclasses
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -6,12 +9,15 @@ import tensorflow as tf
 from lvseg.config import TrainConfig
 from lvseg.training import engine as engine_module
 from lvseg.training.context import Images
-from lvseg.training.engine import Engine, image_counts, standardise
+from lvseg.training.engine import Engine, standardise
 from lvseg.training.feed import MemoryFeed
 from lvseg.training.order import EpochOrder, epoch_order
+from lvseg.training.scores import image_counts
 from tests.discs import SIZE, make_images
 
 CONFIG = TrainConfig(model="fc", batch_size=4, learning_rate=1e-3, decay_rate=0.5, decay_steps=2)
+
+NO_SIGNALS = np.zeros(2, np.float32)
 
 
 def make_engine(config: TrainConfig = CONFIG) -> Engine:
@@ -20,7 +26,8 @@ def make_engine(config: TrainConfig = CONFIG) -> Engine:
 
 def train_epoch(engine: Engine, data: Images, order: EpochOrder, steps: int) -> np.ndarray:
     """An epoch, so many steps in a call; returns the counts of every step."""
-    return np.concatenate([engine.train_steps(chunk).numpy() for chunk in MemoryFeed(data).chunks(order, steps)])
+    chunks = MemoryFeed(data).chunks(order, steps)
+    return np.concatenate([engine.train_steps(chunk, 1, NO_SIGNALS)[0].numpy() for chunk in chunks])
 
 
 @pytest.fixture(scope="module")
@@ -149,3 +156,34 @@ def test_the_seed_decides_the_first_weights() -> None:
 def test_the_sum_over_one_worker_is_its_own(engine: Engine) -> None:
     values = np.array([[1.0, 2.5], [1e12, 1.0]])
     np.testing.assert_array_equal(engine.sum_over_workers(values), values)
+
+
+@pytest.mark.parametrize("changes", [{"precision": "float16"}, {"loss": "dice"}, {"ema": 0.9}, {"xla": True}])
+def test_every_way_of_stepping_trains(changes: dict[str, Any]) -> None:
+    engine = make_engine(dataclasses.replace(CONFIG, learning_rate=5e-3, schedule="constant", **changes))
+    losses = [
+        train_epoch(engine, make_images(range(8)), epoch_order(8, 4, 1, 0, 0, epoch), 2)[..., 0].mean()
+        for epoch in range(1, 7)
+    ]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("accumulate", [2, 3, 8])
+def test_a_batch_in_parts_makes_the_same_step(accumulate: int) -> None:
+    data, order = make_images(range(6)), epoch_order(6, 4, 1, 0, seed=0, epoch=1)
+    whole, parts = make_engine(), make_engine(dataclasses.replace(CONFIG, accumulate=accumulate))
+    np.testing.assert_allclose(train_epoch(parts, data, order, 2), train_epoch(whole, data, order, 2), rtol=1e-5)
+    for a, b in zip(parts.model.get_weights(), whole.model.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-6)
+
+
+def test_augmentation_depends_on_the_epoch_and_not_on_the_call() -> None:
+    config = dataclasses.replace(CONFIG, augment_rotation_deg=90, augment_noise=0.5, augment_chance=1)
+    data, order = make_images(range(8)), epoch_order(8, 4, 1, 0, seed=0, epoch=1)
+    (at_once,) = MemoryFeed(data).chunks(order, 2)
+    one, other = MemoryFeed(data).chunks(order, 1)
+    first, again, later = make_engine(config), make_engine(config), make_engine(config)
+    whole = first.train_steps(at_once, 1, NO_SIGNALS)[0].numpy()
+    parts = [again.train_steps(chunk, 1, NO_SIGNALS)[0].numpy() for chunk in (one, other)]
+    np.testing.assert_allclose(np.concatenate(parts), whole, rtol=1e-6)
+    assert np.abs(later.train_steps(one, 2, NO_SIGNALS)[0].numpy() - whole[:1]).max() > 1e-3

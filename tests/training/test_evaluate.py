@@ -28,7 +28,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, RunResult]:
     open_run(run)
     shard = open_shard("memory", run.records, manifest, config, split_facts(run.records, manifest))
     context = LocalContext(run.folder / "checkpoints")
-    outcome = train(config, (SIZE, SIZE), lambda: shard, context, Monitor())
+    outcome = train(config, (SIZE, SIZE), shard.train_images, lambda: shard, context, Monitor())
     return run, finish_run(run, outcome, context.best_checkpoint)
 
 
@@ -84,7 +84,15 @@ def train_run(root: Path, config: TrainConfig, **records: Any) -> tuple[Run, Run
     open_run(run)
     shard = open_shard("memory", run.records, run.data, config, split_facts(run.records, run.data))
     context = LocalContext(run.folder / "checkpoints")
-    outcome = train(config, (SIZE, SIZE), lambda: shard, context, Monitor(), classes=CLASSES[manifest.structures])
+    outcome = train(
+        config,
+        (SIZE, SIZE),
+        shard.train_images,
+        lambda: shard,
+        context,
+        Monitor(),
+        classes=CLASSES[manifest.structures],
+    )
     return run, finish_run(run, outcome, context.best_checkpoint)
 
 

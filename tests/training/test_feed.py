@@ -108,6 +108,7 @@ def test_every_mode_trains_the_same_weights(tmp_path: Path) -> None:
         outcome = train(
             config,
             (SIZE, SIZE),
+            21,
             lambda mode=mode: open_shard(mode, tmp_path / "records", manifest, config, facts),
             context,
             Monitor(),
@@ -116,7 +117,7 @@ def test_every_mode_trains_the_same_weights(tmp_path: Path) -> None:
         outcomes.append((history, outcome.state.best_by_case, outcome.error))
         with context.latest_checkpoint() as folder:
             assert folder is not None
-            weights.append((folder / "optimizer.npz").read_bytes())
+            weights.append((folder / "training.npz").read_bytes())
     assert outcomes[0][2] is None
     assert outcomes[0] == outcomes[1] == outcomes[2]
     assert weights[0] == weights[1] == weights[2]
@@ -182,6 +183,7 @@ def test_a_broken_record_file_ends_the_stream_with_its_name(tmp_path: Path) -> N
             train(
                 config,
                 (SIZE, SIZE),
+                24,
                 lambda mode=mode: open_shard(mode, tmp_path, manifest, config, split_facts(tmp_path, manifest)),
                 LocalContext(tmp_path / "run"),
                 Monitor(),

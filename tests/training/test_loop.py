@@ -1,7 +1,10 @@
 import dataclasses
 import json
 import math
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from lvseg.config import TrainConfig
 from lvseg.evaluation import dice
 from lvseg.slices import CAVITY, MYOCARDIUM
 from lvseg.training.checkpoint import load_checkpoint, load_weights, save_checkpoint
-from lvseg.training.context import LocalContext
+from lvseg.training.context import LocalContext, Shard
 from lvseg.training.engine import SCORE_BATCH, Engine
 from lvseg.training.feed import Chunk
 from lvseg.training.loop import train
@@ -19,7 +22,7 @@ from lvseg.training.monitor import Monitor
 from lvseg.training.order import epoch_order
 from lvseg.training.portion import split_facts
 from lvseg.training.shards import open_shard
-from lvseg.training.state import CHECKPOINT_WEIGHTS
+from lvseg.training.state import CHECKPOINT_WEIGHTS, Outcome
 from tests.discs import SIZE, make_images, make_shard, write_records
 from tests.training.conftest import Trainer
 
@@ -79,10 +82,11 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_step(
 ) -> None:
     plain = Engine.train_steps
 
-    def break_one_image(self: Engine, chunk: Chunk) -> tf.Tensor:
-        counts = plain(self, chunk).numpy()
+    def break_one_image(self: Engine, chunk: Chunk, epoch: int, signals: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
+        found, said = plain(self, chunk, epoch, signals)
+        counts = found.numpy()
         counts[chunk.order.rows[: chunk.steps] == 5] = np.nan
-        return tf.constant(counts)
+        return tf.constant(counts), said
 
     monkeypatch.setattr(Engine, "train_steps", break_one_image)
     outcome = trainer(dataclasses.replace(CONFIG, batch_size=2, steps_per_call=2))
@@ -99,9 +103,9 @@ def test_weights_that_are_not_finite_end_the_run(trainer: Trainer) -> None:
     engine = Engine(CONFIG, (SIZE, SIZE), tf.distribute.get_strategy())
     with trainer.context.latest_checkpoint() as folder:
         assert folder is not None
-        state = load_checkpoint(folder, engine.model, engine.optimizer)
+        state = load_checkpoint(folder, engine)
         engine.model.layers[-2].bias.assign(engine.model.layers[-2].bias * np.nan)
-        save_checkpoint(folder, engine.model, engine.optimizer, state)
+        save_checkpoint(folder, engine, state)
     outcome = trainer(CONFIG)
     assert outcome.error is not None
     assert outcome.error.startswith("loss is not finite at epoch 2, step 1 of 2, images ")
@@ -147,8 +151,8 @@ def test_dead_units_do_not_hide_broken_weights(trainer: Trainer, monkeypatch: py
     """Relu turns NaN into 0 on CPUs, so the loss can stay finite over a broken hidden layer."""
     plain = Engine.train_steps
 
-    def break_a_weight(self: Engine, chunk: Chunk) -> tf.Tensor:
-        counts = plain(self, chunk)
+    def break_a_weight(self: Engine, chunk: Chunk, epoch: int, signals: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
+        counts = plain(self, chunk, epoch, signals)
         kernel = self.model.trainable_variables[0]
         kernel.assign(kernel * np.nan)
         return counts
@@ -164,7 +168,7 @@ def test_myocardium_is_learnt_and_scored_apart(tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, epochs=8)
     context = LocalContext(tmp_path / "checkpoints")
     shard = open_shard("memory", tmp_path / "records", manifest, config, split_facts(tmp_path / "records", manifest))
-    outcome = train(config, (SIZE, SIZE), lambda: shard, context, Monitor(), classes=3)
+    outcome = train(config, (SIZE, SIZE), 8, lambda: shard, context, Monitor(), classes=3)
     row = outcome.state.rows()[outcome.state.best_epoch - 1]
     engine = Engine(config, (SIZE, SIZE), tf.distribute.get_strategy(), classes=3)
     assert context.best_checkpoint is not None
@@ -181,3 +185,158 @@ def test_myocardium_is_learnt_and_scored_apart(tmp_path: Path) -> None:
 def test_without_myocardium_there_is_no_score_of_it(trainer: Trainer) -> None:
     (row,) = trainer(dataclasses.replace(CONFIG, epochs=1)).state.rows()
     assert row.val_dice_myocardium is None
+
+
+@dataclasses.dataclass
+class StopAfter(Monitor):
+    """Tells the run to stop after so many calls of the compiled function."""
+
+    context: LocalContext
+    calls: int
+
+    def steps_done(self, epoch: int, step: int, steps: int, counts: tf.Tensor) -> None:
+        self.calls -= 1
+        if self.calls == 0:
+            self.context._stop.set()
+
+
+def stop_and_go_on(folder: Path, config: TrainConfig, calls: int, shard: Shard) -> tuple[Outcome, Outcome]:
+    """A run that is told to stop after so many calls, and what the next one makes of it."""
+    context = LocalContext(folder)
+    first = train(config, (SIZE, SIZE), shard.train_images, lambda: shard, context, StopAfter(context, calls))
+    second = train(config, (SIZE, SIZE), shard.train_images, lambda: shard, LocalContext(folder), Monitor())
+    return first, second
+
+
+def assert_same_run(ours: tuple[Path, Outcome], theirs: tuple[Path, Outcome], config: TrainConfig) -> None:
+    for got, want in zip(without_timings(ours[1].state.history), without_timings(theirs[1].state.history), strict=True):
+        assert got == pytest.approx(want, rel=1e-5, abs=1e-7)
+    engines = []
+    for folder, _ in (ours, theirs):
+        engines.append(Engine(config, (SIZE, SIZE), tf.distribute.get_strategy(), total_steps=1))
+        with LocalContext(folder).latest_checkpoint() as latest:
+            assert latest is not None
+            load_checkpoint(latest, engines[-1])
+    for a, b in zip(engines[0].variables, engines[1].variables, strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-4, atol=1e-6)
+
+
+RICH = dataclasses.replace(
+    CONFIG,
+    epochs=3,
+    batch_size=2,
+    steps_per_call=1,
+    optimizer="adamw",
+    weight_decay=0.05,
+    clip_norm=0.5,
+    ema=0.8,
+    schedule="cosine",
+    warmup_steps=3,
+    loss="dice+cross-entropy",
+    augment_rotation_deg=180,
+    augment_flip=True,
+    augment_noise=0.2,
+)
+"""Everything that could hold a state of its own."""
+
+
+@pytest.mark.parametrize(("calls", "epoch", "step"), [(1, 0, 3), (3, 1, 0), (5, 1, 2)])
+def test_a_run_that_is_stopped_in_the_middle_of_an_epoch_ends_like_an_unbroken_one(
+    tmp_path: Path, calls: int, epoch: int, step: int
+) -> None:
+    """Said with the next call and heard in the one after it, so that no call waits for the one before."""
+    shard = make_shard(train=10)
+    whole = Trainer(tmp_path / "whole")(RICH, shard)
+    stopped, rest = stop_and_go_on(tmp_path / "broken", RICH, calls, shard)
+    assert (stopped.stopped, stopped.error) == (True, None)
+    assert (stopped.state.epoch, stopped.state.step) == (epoch, step)
+    assert not rest.stopped
+    assert_same_run((tmp_path / "broken", rest), (tmp_path / "whole", whole), RICH)
+
+
+def test_the_average_of_the_weights_is_scored_and_kept(trainer: Trainer) -> None:
+    config = dataclasses.replace(CONFIG, ema=0.9, epochs=2)
+    outcome = trainer(config)
+    engine = Engine(config, (SIZE, SIZE), tf.distribute.get_strategy())
+    with trainer.context.latest_checkpoint() as latest:
+        assert latest is not None
+        load_checkpoint(latest, engine)
+        own = engine.model.get_weights()
+        load_weights(latest / CHECKPOINT_WEIGHTS, engine.model)
+    assert engine.average is not None
+    for kept, average in zip(engine.model.get_weights(), engine.average.variables, strict=True):
+        np.testing.assert_array_equal(kept, average.numpy())
+    assert any(np.abs(a - b).max() > 1e-4 for a, b in zip(own, engine.model.get_weights(), strict=True))
+    val = make_images(range(8, 12))
+    by_image = [dice(a, b) for a, b in zip(engine.predict(val.images), val.masks, strict=True)]
+    assert outcome.state.rows()[-1].val_dice == pytest.approx(np.nanmean(by_image), abs=1e-9)
+
+
+def test_a_run_without_a_better_score_ends_early(trainer: Trainer) -> None:
+    config = dataclasses.replace(CONFIG, epochs=50, learning_rate=1e-9, early_stopping=3)
+    state = trainer(config).state
+    assert state.epoch == state.best_epoch + 3 == len(state.history)
+    again = trainer(config)
+    assert trainer.context.reports == []
+    assert again.state.epoch == state.epoch
+
+
+class BreaksOnce:
+    """One call of the compiled function spoils the weights."""
+
+    def __init__(self, plain: Callable[..., Any], call: int, times: int = 1) -> None:
+        self.plain, self.call, self.times, self.calls = plain, call, times, 0
+
+    def __call__(self, engine: Engine, chunk: Chunk, epoch: int, signals: np.ndarray) -> Any:
+        self.calls += 1
+        if self.call <= self.calls < self.call + self.times:
+            bias = engine.model.layers[-2].bias
+            bias.assign(bias * np.nan)
+        return self.plain(engine, chunk, epoch, signals)
+
+
+def breaking(monkeypatch: pytest.MonkeyPatch, call: int, times: int = 1) -> None:
+    breaks = BreaksOnce(Engine.train_steps, call, times)
+    monkeypatch.setattr(Engine, "train_steps", lambda *args: breaks(*args))
+
+
+class Notes(Monitor):
+    def __init__(self) -> None:
+        self.notes: list[tuple[str, str]] = []
+
+    def note(self, kind: str, text: str) -> None:
+        self.notes.append((kind, text))
+
+
+def test_a_rollback_goes_back_an_epoch_and_halves_the_rate(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = dataclasses.replace(CONFIG, batch_size=2, steps_per_call=2, on_nan="rollback", schedule="constant")
+    breaking(monkeypatch, call=4)
+    notes = Notes()
+    outcome = trainer(config, monitor=notes)
+    assert outcome.error is None
+    assert outcome.state.rollbacks == 1
+    assert [row.epoch for row in outcome.state.rows()] == [1, 2, 3, 4]
+    assert [row.learning_rate for row in outcome.state.rows()] == pytest.approx([2e-3, 1e-3, 1e-3, 1e-3])
+    assert all(math.isfinite(row.loss) for row in outcome.state.rows())
+    kind, text = notes.notes[0]
+    assert kind == "rollback"
+    assert re.match(r"loss is not finite at epoch 2, step 3 of 4, images D-\d+, D-\d+; back to epoch 1", text)
+
+
+def test_rollbacks_end(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    breaking(monkeypatch, call=2, times=1000)
+    outcome = trainer(dataclasses.replace(CONFIG, on_nan="rollback", batch_size=8))
+    assert outcome.error is not None
+    assert outcome.error.startswith("loss is not finite at epoch 2, step 1 of 1, images ")
+    assert outcome.error.endswith(" after 5 rollbacks")
+    assert outcome.state.epoch == 1
+
+
+def test_a_broken_loss_ends_the_epoch_soon(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other steps of a long epoch are not made."""
+    breaks = BreaksOnce(Engine.train_steps, call=1)
+    monkeypatch.setattr(Engine, "train_steps", lambda *args: breaks(*args))
+    outcome = trainer(dataclasses.replace(CONFIG, batch_size=1, steps_per_call=1), make_shard(train=12))
+    assert outcome.error is not None
+    assert outcome.error.startswith("loss is not finite at epoch 1, step 1 of 12, images D-")
+    assert breaks.calls == 2

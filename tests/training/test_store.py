@@ -40,6 +40,7 @@ def go_on(run: Run, epochs: int) -> tuple[Outcome, LocalContext]:
     outcome = train(
         config,
         (SIZE, SIZE),
+        8,
         lambda: open_shard("stream", run.records, run.data, config, split_facts(run.records, run.data)),
         context,
         FolderMonitor(run.folder, config.epochs, picture_every=1),
