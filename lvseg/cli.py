@@ -319,7 +319,10 @@ def _train(records: UPath, settings: TrainConfig, runs: UPath, name: str | None,
     check_fits(run)
     result = open_run(run)
     if result is None:
-        with ray_session(settings.workers, verbose=verbose), watch_run(folder, settings.epochs, console):
+        with (
+            ray_session(settings.workers, verbose=verbose),
+            watch_run(folder, settings.epochs, console, logged=verbose),
+        ):
             result = run_training(run, say=lambda line: console.print(line, soft_wrap=True))
     console.print(
         f"{folder}: val Dice {result.val_dice:.4f} (pooled {result.val_dice_pooled:.4f}) at epoch {result.best_epoch} "
