@@ -199,6 +199,7 @@ class _Printed(_Watch):
             self._tell(progress, ended=ended)
 
     def _tell(self, progress: RunProgress, *, ended: bool) -> None:
+        self._shown = min(self._shown, progress.epochs_done)  # a restart may have lost some
         if progress.epochs_done > self._shown:
             self._shown = progress.epochs_done
             line = "" if self._logged else self._epoch_line(progress)
