@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 from lvseg.errors import RunError
 from lvseg.logs import clock_time, epoch_line, make_line, print_line, shown
@@ -91,7 +92,7 @@ def watch_run(folder: UPath, epochs: int, console: Console, *, logged: bool = Fa
         logged: What all processes log is shown instead of lines about epochs and events.
     """
     stop = threading.Event()
-    with _make_run_bar(console) as bar, shown(console) if logged else nullcontext():
+    with _RunBar(console) as bar, shown(console) if logged else nullcontext():
         watch: _Watch
         if console.is_terminal:
             watch = _Drawn(folder, epochs, bar, logged=logged)
@@ -150,17 +151,18 @@ class _Drawn(_Watch):
             self._bar.update(self._task, completed=progress.completed, note=describe(progress), left=left)
 
 
-def _make_run_bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=16),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("[progress.remaining]ETA {task.fields[left]}"),
-        TextColumn("{task.fields[note]}"),
-        console=console,
-        disable=not console.is_terminal,
-    )
+class _RunBar(Progress):
+    """The bar, and the numbers on a line of their own: they fit into 80 columns."""
+
+    def __init__(self, console: Console) -> None:
+        left = TextColumn("[progress.remaining]ETA {task.fields[left]}")
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), left)
+        super().__init__(*columns, console=console, disable=not console.is_terminal)
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        for task in self.tasks:
+            yield Text(task.fields["note"], overflow="ellipsis", no_wrap=True)
 
 
 def describe(progress: RunProgress) -> str:
@@ -186,25 +188,24 @@ class _Printed(_Watch):
     def __init__(self, folder: UPath, epochs: int, console: Console, *, logged: bool) -> None:
         super().__init__(folder, epochs)
         self._console, self._logged = console, logged
-        self._shown, self._printed = 0, time.monotonic()
-        self._last = ""
-        if self._old:
-            self._shown = self._old.epochs_done
+        self._shown = self._old.epochs_done if self._old else 0
+        self._printed, self._last = time.monotonic(), ""
         self._print(make_line("progress", run=folder.name, phase=STARTING))
 
     def show(self, progress: RunProgress | None, events: list[Event], *, ended: bool) -> None:
-        for event in [] if self._logged else events:
+        events = [] if self._logged else events
+        if progress:
+            self._shown = min(self._shown, progress.epochs_done)  # a restart may have lost some
+            due = time.monotonic() - self._printed >= LINE_SECONDS
+            if progress.epochs_done > self._shown and (due or ended or events):
+                self._shown = progress.epochs_done
+                self._tell("" if self._logged else self._epoch_line(progress))
+            elif due and not ended:
+                self._tell(_progress_line(self.folder.name, progress))
+        for event in events:
             self._print(event.line(self.folder.name))
-        if progress and (ended or time.monotonic() - self._printed >= LINE_SECONDS):
-            self._tell(progress, ended=ended)
 
-    def _tell(self, progress: RunProgress, *, ended: bool) -> None:
-        self._shown = min(self._shown, progress.epochs_done)  # a restart may have lost some
-        if progress.epochs_done > self._shown:
-            self._shown = progress.epochs_done
-            line = "" if self._logged else self._epoch_line(progress)
-        else:
-            line = "" if ended else _progress_line(self.folder.name, progress)
+    def _tell(self, line: str) -> None:
         if line and line != self._last:
             self._print(line)
             self._printed, self._last = time.monotonic(), line

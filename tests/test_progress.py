@@ -93,7 +93,7 @@ def test_a_run_is_watched_through_its_folder(tmp_path: Path) -> None:
         write_history(folder, [make_row(1), make_row(2)])
         note(folder, epochs_done=2, epoch=2, seconds_left=0.0)
         record_event(folder, "finished", 2, val_dice=0.25)
-    first, finished, last = lines_of(console)
+    first, last, finished = lines_of(console)
     assert first == 'lvseg progress run=one phase="starting workers"'
     assert finished == "lvseg event run=one kind=finished epoch=2 val_dice=0.25"
     assert last.startswith("lvseg epoch run=one epoch=2/2 loss=0.25 dice=0.25 ")

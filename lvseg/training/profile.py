@@ -56,6 +56,6 @@ class Profiler:
         self._running = False
         try:
             tf.profiler.experimental.stop()
-            self._tell(f"traced {self._calls} calls of epoch {self._wanted}")
+            self._tell(f"calls traced: {self._calls}, in epoch {self._wanted}")
         except tf.errors.OpError as error:
             self._tell(f"no trace: {error.message}")

@@ -117,10 +117,8 @@ class Board:
 
 
 def _write_settings(config: TrainConfig) -> None:
-    """The settings that decide the result, for the table of all runs below one folder."""
-    settings = {key: _plain(value) for key, value in config.identity().items() if value is not None}
-    hparams.hparams_config([hparams.HParam(key) for key in settings], [hparams.Metric(BEST_TAG)])
-    hparams.hparams(settings)
+    """The settings that decide the result. No list of them all: TensorBoard finds those in which runs differ."""
+    hparams.hparams({key: _plain(value) for key, value in config.identity().items() if value is not None})
 
 
 def _plain(value: Any) -> bool | int | float | str:

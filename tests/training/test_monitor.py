@@ -136,8 +136,7 @@ def test_tensorboard_compares_runs_by_settings_and_best_dice(events: EventAccumu
     assert start.hparams["batch_size"].number_value == 2
     assert start.hparams["augment_flip"].bool_value is False
     assert "workers" not in start.hparams, "the same run on other workers is not another one"
-    experiment = hparams_metadata.parse_experiment_plugin_data(content[hparams_metadata.EXPERIMENT_TAG])
-    assert [metric.name.tag for metric in experiment.metric_infos] == [BEST_TAG]
+    assert hparams_metadata.EXPERIMENT_TAG not in content, "it would hide in which settings runs differ"
     assert hparams_metadata.SESSION_END_INFO_TAG in content
     best = [float(value) for _, value in series(events, BEST_TAG)]
     assert best == sorted(best)
@@ -148,7 +147,7 @@ def test_a_profile_of_the_second_epoch_of_the_start(resumed: tuple[Path, list[Ep
     (trace,) = (resumed[0] / TENSORBOARD_NAME).rglob("*.xplane.pb")
     assert trace.stat().st_size > 0
     (told,) = (event for event in read_events(resumed[0]) if event.kind == "profile")
-    assert told.facts["text"] == "traced 3 calls of epoch 4"
+    assert told.facts["text"] == "calls traced: 3, in epoch 4"
 
 
 def test_events_are_kept_over_restarts(resumed: tuple[Path, list[EpochRow]]) -> None:
