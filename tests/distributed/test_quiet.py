@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lvseg.distributed.session import quiet_environment
 from tests.discs import write_records
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -46,3 +47,10 @@ def test_an_operator_reads_how_the_run_went(done: subprocess.CompletedProcess[st
     assert lines[0] == 'progress run=quiet phase="starting workers"'
     assert any(line.startswith("event run=quiet kind=finished epoch=2 val_dice=") for line in lines)
     assert any(line.startswith("epoch run=quiet epoch=2/2 loss=") for line in lines)
+
+
+def test_workers_start_quietly_where_nothing_else_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    assert quiet_environment()["TF_CPP_MIN_LOG_LEVEL"] == "3"
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    assert quiet_environment()["TF_CPP_MIN_LOG_LEVEL"] == "0"
