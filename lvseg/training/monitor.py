@@ -82,14 +82,14 @@ class FolderMonitor(Monitor):
         """Note where the run begins, and show the model and its settings."""
         config = engine.config
         self._batch_size = config.batch_size
-        self._write(phase="compiling", epochs_done=epochs_done, **self._scores_of_before(epochs_done))
+        scores = self._scores_of_before(epochs_done)
+        self._write(phase="compiling", epochs_done=epochs_done, epoch=epochs_done + 1, **scores)
         self._record("resume" if epochs_done else "start", model=config.model, workers=config.workers)
         with self._spared("tensorboard"):
-            self._open_board().start(engine, epochs_done)
-        if config.profile:
-            self._profiler = Profiler(
-                self._open_board().path, self.epochs, lambda text: self._record("profile", text=text)
-            )
+            board = self._open_board()
+            if config.profile:
+                self._profiler = Profiler(board.path, self.epochs, lambda text: self._record("profile", text=text))
+            board.start(engine, epochs_done)
         self._begin(epochs_done + 1)
 
     def _scores_of_before(self, epochs_done: int) -> dict[str, float | None]:

@@ -162,7 +162,7 @@ def test_the_best_dice_of_before_is_known_after_a_restart(tmp_path: Path) -> Non
     monitor.started(StubEngine(), MemoryFeed(make_images(range(1))), 3)  # type: ignore[arg-type]
     progress = read_progress(tmp_path)
     assert progress is not None
-    assert (progress.phase, progress.epochs_done) == ("compiling", 3)
+    assert (progress.phase, progress.epochs_done, progress.epoch) == ("compiling", 3, 4)
     assert (progress.val_dice, progress.best_val_dice) == (0.3, 0.5)
 
 
