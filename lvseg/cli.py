@@ -336,7 +336,7 @@ def _train(records: UPath, settings: TrainConfig, runs: UPath, name: str | None,
     console = _console()
     result = open_run(run)
     if result is None:
-        with watch_run(folder, settings.epochs, console):
+        with watch_run(folder, settings.epochs, console, logged=verbose):
             train = _train_here if settings.workers == 0 else _train_on_ray
             result = train(run, lambda line: console.print(line, soft_wrap=True), verbose)
     console.print(

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 from lvseg.errors import RunError
+from lvseg.logs import clock_time, epoch_line, make_line, print_line, shown
 from lvseg.results import read_history
-from lvseg.store import UPath
+from lvseg.store import UPath, is_local
+from lvseg.training.status import Event, RunProgress, read_events, read_progress
 
 POLL_SECONDS = 0.5
-_NOT_DONE = 0.99
-"""An epoch counts when it is in the history."""
+REMOTE_POLL_SECONDS = 5.0
+"""The same where a look is requests to an object store."""
+STARTING = "starting workers"
+"""What happens before the first worker says what it does."""
 LINE_SECONDS = 15.0
 """Time between two lines where no bar can be drawn."""
 
@@ -77,12 +82,23 @@ def sweep_progress(total: int, update: Callable[[float, float, str], None]) -> C
 
 
 @contextmanager
-def watch_run(folder: UPath, epochs: int, console: Console) -> Iterator[None]:
-    """Show the progress that a run writes into its folder, until the block ends."""
+def watch_run(folder: UPath, epochs: int, console: Console, *, logged: bool = False) -> Iterator[None]:
+    """Show the progress that a run writes into its folder, until the block ends.
+
+    Args:
+        folder: The run's folder; it need not be there yet.
+        epochs: Epochs of the run.
+        console: A terminal gets a bar, anything else lines for operators.
+        logged: What all processes log is shown instead of lines about epochs and events.
+    """
     stop = threading.Event()
-    with reporter(folder.name, console, epochs) as shown:
-        shown.update(0, epochs, "starting workers")
-        thread = threading.Thread(target=_poll, args=(folder, epochs, shown, stop), daemon=True)
+    with _RunBar(console) as bar, shown(console) if logged else nullcontext():
+        watch: _Watch
+        if console.is_terminal:
+            watch = _Drawn(folder, epochs, bar, logged=logged)
+        else:
+            watch = _Printed(folder, epochs, console, logged=logged)
+        thread = threading.Thread(target=_poll, args=(watch, stop), daemon=True)
         thread.start()
         try:
             yield
@@ -91,34 +107,129 @@ def watch_run(folder: UPath, epochs: int, console: Console) -> Iterator[None]:
             thread.join(timeout=5)
 
 
-def _poll(folder: UPath, epochs: int, shown: Reporter, stop: threading.Event) -> None:
-    while True:
-        ended = stop.wait(POLL_SECONDS)
-        state = _state(folder)
-        if state:
-            shown.update(*state[:1], epochs, state[1])
-        if ended:
-            return
+class _Watch:
+    """Looks for what is new in a run's folder; what an earlier start left there is not."""
+
+    def __init__(self, folder: UPath, epochs: int) -> None:
+        self.folder, self.epochs = folder, epochs
+        self._old = read_progress(folder)
+        self._events = len(read_events(folder))
+
+    def look(self, *, ended: bool = False) -> None:
+        """Show what is new."""
+        events = read_events(self.folder)[self._events :]
+        self._events += len(events)
+        progress = read_progress(self.folder)
+        self.show(None if progress == self._old else progress, events, ended=ended)
+
+    def show(self, progress: RunProgress | None, events: list[Event], *, ended: bool) -> None:
+        raise NotImplementedError
 
 
-def _state(folder: UPath) -> tuple[float, str] | None:
-    """Epochs done, with the fraction of the running one, and a note."""
-    try:
-        rows = read_history(folder)
-    except RunError:
-        rows = []
-    try:
-        step = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        step = None
-    if not rows and not step:
-        return None
-    done, note = float(len(rows)), ""
-    if rows:
-        last = rows[-1]
-        note = f"loss {last.loss:.4f}  val Dice {last.val_dice:.4f}  {last.images_per_second:.1f} images/s"
-    elif step:
-        note = f"loss {step['loss']:.4f}"
-    if step and step["steps"] and step["epoch"] > len(rows):
-        done += min(step["step"] / step["steps"], _NOT_DONE)
-    return round(done, 2), note
+def _poll(watch: _Watch, stop: threading.Event) -> None:
+    pause = POLL_SECONDS if is_local(watch.folder) else REMOTE_POLL_SECONDS
+    ended = False
+    while not ended:
+        ended = stop.wait(pause)
+        watch.look(ended=ended)
+
+
+class _Drawn(_Watch):
+    """A bar; events of which nothing else tells stand above it."""
+
+    def __init__(self, folder: UPath, epochs: int, bar: Progress, *, logged: bool) -> None:
+        super().__init__(folder, epochs)
+        self._bar, self._logged = bar, logged
+        self._task = bar.add_task(folder.name, total=epochs, note=STARTING, left=clock_time(None))
+
+    def show(self, progress: RunProgress | None, events: list[Event], *, ended: bool) -> None:
+        for event in [] if self._logged else events:
+            if event.kind not in ("start", "finished", "failed"):
+                print_line(self._bar.console, event.line(self.folder.name))
+        if progress:
+            left = clock_time(progress.seconds_left)
+            self._bar.update(self._task, completed=progress.completed, note=describe(progress), left=left)
+
+
+class _RunBar(Progress):
+    """The bar, and the numbers on a line of their own: they fit into 80 columns."""
+
+    def __init__(self, console: Console) -> None:
+        left = TextColumn("[progress.remaining]ETA {task.fields[left]}")
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), left)
+        super().__init__(*columns, console=console, disable=not console.is_terminal)
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        for task in self.tasks:
+            yield Text(task.fields["note"], overflow="ellipsis", no_wrap=True)
+
+
+def describe(progress: RunProgress) -> str:
+    """The numbers beside the bar."""
+    known = (
+        (None if progress.phase in ("training", "done") else progress.phase),
+        (f"step {progress.step}/{progress.steps}" if progress.phase == "training" and progress.step else None),
+        _named("loss", progress.loss),
+        _named("Dice", progress.dice),
+        _named("val Dice", progress.val_dice),
+        f"{progress.images_per_second:.1f} images/s" if progress.images_per_second else None,
+    )
+    return "  ".join(text for text in known if text)
+
+
+def _named(name: str, value: float | None) -> str | None:
+    return None if value is None else f"{name} {value:.4f}"
+
+
+class _Printed(_Watch):
+    """Lines for operators: every event; an epoch, or how far it is, at most every quarter minute."""
+
+    def __init__(self, folder: UPath, epochs: int, console: Console, *, logged: bool) -> None:
+        super().__init__(folder, epochs)
+        self._console, self._logged = console, logged
+        self._shown = self._old.epochs_done if self._old else 0
+        self._printed, self._last = time.monotonic(), ""
+        self._print(make_line("progress", run=folder.name, phase=STARTING))
+
+    def show(self, progress: RunProgress | None, events: list[Event], *, ended: bool) -> None:
+        events = [] if self._logged else events
+        if progress:
+            self._shown = min(self._shown, progress.epochs_done)  # a restart may have lost some
+            due = time.monotonic() - self._printed >= LINE_SECONDS
+            if progress.epochs_done > self._shown and (due or ended or events):
+                self._shown = progress.epochs_done
+                self._tell("" if self._logged else self._epoch_line(progress))
+            elif due and not ended:
+                self._tell(_progress_line(self.folder.name, progress))
+        for event in events:
+            self._print(event.line(self.folder.name))
+
+    def _tell(self, line: str) -> None:
+        if line and line != self._last:
+            self._print(line)
+            self._printed, self._last = time.monotonic(), line
+
+    def _epoch_line(self, progress: RunProgress) -> str:
+        try:
+            rows = read_history(self.folder)
+        except RunError:
+            rows = []
+        return epoch_line(self.folder.name, rows[-1], self.epochs, progress.seconds_left) if rows else ""
+
+    def _print(self, line: str) -> None:
+        print_line(self._console, line)
+
+
+def _progress_line(run: str, progress: RunProgress) -> str:
+    return make_line(
+        "progress",
+        run=run,
+        phase=progress.phase,
+        epoch=f"{progress.epoch}/{progress.epochs}" if progress.epoch else None,
+        step=f"{progress.step}/{progress.steps}" if progress.steps else None,
+        loss=progress.loss,
+        dice=progress.dice,
+        images_per_second=progress.images_per_second,
+        eta=clock_time(progress.seconds_left),
+    )

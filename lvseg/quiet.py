@@ -6,17 +6,20 @@ import importlib
 import os
 import sys
 
+TENSORFLOW_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+"""Variable that says what TensorFlow's native code tells: from 0, everything, to 3, fatal errors only."""
+
 
 def import_quietly(module: str) -> None:
     """Import a module that loads TensorFlow, with standard error closed while it loads.
 
-    TensorFlow's native code writes there before any log level is heard. An import that fails
-    raises as always.
+    TensorFlow's native code writes there before any log level is heard; where the level is 0, it is let. An import
+    that fails raises as always.
     """
-    if "tensorflow" in sys.modules:
+    if "tensorflow" in sys.modules or os.environ.get(TENSORFLOW_LEVEL) == "0":
         importlib.import_module(module)
         return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault(TENSORFLOW_LEVEL, "3")
     sys.stderr.flush()
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)

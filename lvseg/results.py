@@ -5,6 +5,8 @@
     RUNS/NAME/                  a sweep's trials: RUNS/SWEEP/TRIAL/
     ├── config.yaml             settings of the run
     ├── history.csv             one EpochRow an epoch
+    ├── progress.json           RunProgress: how far it is
+    ├── events.jsonl            start, resume, rollback …, one Event a line
     ├── result.json             RunResult; its presence says that the run has ended
     ├── pictures/epoch-0005.png rows of image | label | prediction
     └── tensorboard/

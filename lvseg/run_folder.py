@@ -29,6 +29,7 @@ from lvseg.store import UPath, open_whole, write_text
 from lvseg.training.order import training_rows
 from lvseg.training.precision import with_precision
 from lvseg.training.state import CHECKPOINT_WEIGHTS, Outcome
+from lvseg.training.status import record_event
 
 CONFIG_NAME = "config.yaml"
 ORIGIN_NAME = "run.json"
@@ -236,15 +237,21 @@ def finish_run(run: Run, outcome: Outcome, best_checkpoint: Path | UPath | None)
         best = best_checkpoint / CHECKPOINT_WEIGHTS
         with best.open("rb") as weights, open_whole(run.folder / WEIGHTS_NAME) as kept:
             shutil.copyfileobj(weights, kept)
-    result = _result(run, outcome)
-    result.write(run.folder)
-    return result
+    return _end(run, _result(run, outcome))
 
 
 def fail_run(run: Run, error: str) -> RunResult:
     """Write the ``result.json`` of a run that ended before it had anything to tell."""
-    result = dataclasses.replace(_blank(run), status="failed", error=error)
+    return _end(run, dataclasses.replace(_blank(run), status="failed", error=error))
+
+
+def _end(run: Run, result: RunResult) -> RunResult:
     result.write(run.folder)
+    if result.status == "failed":
+        record_event(run.folder, "failed", result.epochs, reason=result.error)
+    else:
+        best = {"val_dice": result.val_dice, "best_epoch": result.best_epoch, "seconds": result.seconds}
+        record_event(run.folder, "finished", result.epochs, **best)
     return result
 
 

@@ -10,9 +10,15 @@ from contextlib import contextmanager
 import ray
 
 from lvseg.errors import ConfigError
+from lvseg.quiet import TENSORFLOW_LEVEL
 
-QUIET_ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "RAY_TRAIN_V2_ENABLED": "1"}
+QUIET_ENVIRONMENT = {TENSORFLOW_LEVEL: "3", "RAY_TRAIN_V2_ENABLED": "1"}
 ADDRESS_VARIABLE = "RAY_ADDRESS"
+
+
+def quiet_environment() -> dict[str, str]:
+    """Variables that workers start with; what is set here already goes before."""
+    return {key: os.environ.get(key, value) for key, value in QUIET_ENVIRONMENT.items()}
 
 
 @contextmanager
@@ -26,8 +32,9 @@ def ray_session(min_cpus: int = 1, verbose: bool = False) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    for key, value in QUIET_ENVIRONMENT.items():
-        os.environ.setdefault(key, value)
+    if verbose:
+        os.environ.setdefault(TENSORFLOW_LEVEL, "0")
+    os.environ.update(quiet_environment())
     level = logging.INFO if verbose else logging.ERROR
     if os.environ.get(ADDRESS_VARIABLE):
         ray.init(address="auto", logging_level=level, log_to_driver=verbose)

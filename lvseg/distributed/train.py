@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
@@ -17,7 +16,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 
 from lvseg.config import TrainConfig
 from lvseg.distributed.ingest import RowsOfEachWorker, choose_ingest, read_shards
-from lvseg.distributed.session import QUIET_ENVIRONMENT, cpus_for_each_worker, require_resources
+from lvseg.distributed.session import cpus_for_each_worker, quiet_environment, require_resources
 from lvseg.distributed.storage import everywhere, ray_storage
 from lvseg.errors import TrainingError
 from lvseg.quiet import import_quietly
@@ -246,7 +245,7 @@ def _fit(run: Run, ingest: Mode, cpus: int, callbacks: list[Any]) -> ray.train.R
                 max_failures=config.max_failures, controller_failure_limit=START_ATTEMPTS
             ),
             callbacks=callbacks,
-            worker_runtime_env={"env_vars": QUIET_ENVIRONMENT},
+            worker_runtime_env={"env_vars": quiet_environment()},
         ),
     )
     return _fit_interruptible(trainer)
@@ -267,7 +266,6 @@ def _fit_interruptible(trainer: Any) -> ray.train.Result:
 
 def train_worker(loop_config: dict[str, Any]) -> dict[str, Any] | None:
     """What each worker does; rank 0 gives back the fields of ``Outcome``."""
-    os.environ.update(QUIET_ENVIRONMENT)
     from lvseg.training.loop import configure_threads, train
     from lvseg.training.monitor import FolderMonitor, Monitor
     from lvseg.training.shards import open_shard

@@ -72,6 +72,7 @@ def train(
     if state.is_done(config):
         return Outcome(state=state, parameters=parameters)
     try:
+        monitor.phase("loading images")
         trainer = _Trainer(engine, load_shard(), context, monitor, state)
         monitor.started(engine, trainer.shard.val, state.epoch)
         stopped = trainer.run()
@@ -146,8 +147,9 @@ class _Trainer:
                 return trained
             state.step, state.partial, state.partial_seconds = trained.steps, trained.sums.tolist(), trained.seconds
             self._save({"epoch": state.epoch, "step": state.step, "improved": False, "best_mark": -1})
-            self.monitor.note("save", f"epoch {state.epoch + 1}, step {state.step} of {self.steps}")
-            if trained.told is Told.STOP:
+            stopped = trained.told is Told.STOP
+            self.monitor.note("stop" if stopped else "save", f"epoch {state.epoch + 1}, step {state.step}")
+            if stopped:
                 return trained
 
     def _validate(self) -> NDArray[np.float64]:

@@ -1,0 +1,39 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from lvseg.quiet import TENSORFLOW_LEVEL, import_quietly
+
+
+@pytest.fixture
+def loud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module that writes to standard error below Python, as TensorFlow does."""
+    (tmp_path / "loud.py").write_text("import os\nos.write(2, b'noise')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "loud", raising=False)
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    monkeypatch.setenv(TENSORFLOW_LEVEL, "3")
+    return "loud"
+
+
+def test_an_import_says_nothing(loud: str, capfd: pytest.CaptureFixture[str]) -> None:
+    import_quietly(loud)
+    assert capfd.readouterr().err == ""
+    print("after", file=sys.stderr)
+    assert capfd.readouterr().err == "after\n"
+
+
+def test_who_wants_to_hear_everything_does(
+    loud: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TENSORFLOW_LEVEL, "0")
+    import_quietly(loud)
+    assert capfd.readouterr().err == "noise"
+
+
+def test_a_failing_import_raises_and_can_be_heard_again(loud: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ModuleNotFoundError):
+        import_quietly("no_such_module")
+    print("after", file=sys.stderr)
+    assert capfd.readouterr().err == "after\n"
