@@ -25,9 +25,7 @@ BOUNDARY_WEIGHT = 0.01
 """Of the boundary term beside the regional one: the start value of Kervadec 2019, kept."""
 
 
-def image_losses(
-    config: TrainConfig, logits: tf.Tensor | Sequence[tf.Tensor], labels: tf.Tensor
-) -> tf.Tensor:
+def image_losses(config: TrainConfig, logits: tf.Tensor | Sequence[tf.Tensor], labels: tf.Tensor) -> tf.Tensor:
     """The loss of each image.
 
     Args:

@@ -28,10 +28,10 @@ def make_optimizer(config: TrainConfig, schedule: RateSchedule) -> SummedOptimiz
 
     Adam and AdamW differ by their weight decay alone, which is decoupled in all three (Loshchilov & Hutter 2019).
     """
-    options = {"weight_decay": config.weight_decay or None, "loss_scaling": config.precision == "float16"}
+    decay, loss_scaling = config.weight_decay or None, config.precision == "float16"
     if config.optimizer == "sgd":
-        return NesterovSGD(schedule, momentum=config.momentum, **options)
-    return FusedAdam(schedule, **options)
+        return NesterovSGD(schedule, momentum=config.momentum, weight_decay=decay, loss_scaling=loss_scaling)
+    return FusedAdam(schedule, weight_decay=decay, loss_scaling=loss_scaling)
 
 
 def apply_gradients(
@@ -46,7 +46,9 @@ def apply_gradients(
         variables: Keras variables, one for each gradient.
         config: Has the largest norm.
     """
-    present = [(gradient, variable) for gradient, variable in zip(gradients, variables, strict=True) if gradient is not None]
+    present = [
+        (gradient, variable) for gradient, variable in zip(gradients, variables, strict=True) if gradient is not None
+    ]
     summed = sum_over_replicas([gradient for gradient, _ in present])
     optimizer.apply_summed(summed, [variable for _, variable in present], config.clip_norm)
 
@@ -127,7 +129,11 @@ class SummedOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         self._good_steps.assign(tf.where(go & ~full, good, 0))
 
     def _update_all(
-        self, strategy: tf.distribute.Strategy, pairs: list[tuple[tf.Tensor, Any]], rate: tf.Tensor, go: tf.Tensor | None
+        self,
+        strategy: tf.distribute.Strategy,
+        pairs: list[tuple[tf.Tensor, Any]],
+        rate: tf.Tensor,
+        go: tf.Tensor | None,
     ) -> None:
         """In cross-replica context, where each variable is updated on its devices."""
         for gradient, variable in pairs:
