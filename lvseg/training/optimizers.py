@@ -28,10 +28,10 @@ def make_optimizer(config: TrainConfig, schedule: RateSchedule) -> SummedOptimiz
 
     Adam and AdamW differ by their weight decay alone, which is decoupled in all three (Loshchilov & Hutter 2019).
     """
-    options = {"weight_decay": config.weight_decay or None, "loss_scaling": config.precision == "float16"}
+    decay, loss_scaling = config.weight_decay or None, config.precision == "float16"
     if config.optimizer == "sgd":
-        return NesterovSGD(schedule, momentum=config.momentum, **options)
-    return FusedAdam(schedule, **options)
+        return NesterovSGD(schedule, momentum=config.momentum, weight_decay=decay, loss_scaling=loss_scaling)
+    return FusedAdam(schedule, weight_decay=decay, loss_scaling=loss_scaling)
 
 
 def apply_gradients(

@@ -33,7 +33,7 @@ def make_schedule(config: TrainConfig, total_steps: int) -> RateSchedule:
 
 
 @keras.saving.register_keras_serializable("lvseg")
-class RateSchedule(keras.optimizers.schedules.LearningRateSchedule):
+class RateSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
     """Warm-up, then the curve that is named; times ``scale``.
 
     In ``warmup_steps`` steps the rate rises in a line, never 0, to its highest at step ``warmup_steps``, where the
