@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from lvseg import __version__
 from lvseg.config import (
+    AugmentConfig,
     CheckConfig,
     ConvertConfig,
     SourceLayout,
@@ -87,6 +89,7 @@ def _base_configs(args: list[str]) -> tuple[ConvertConfig, TrainConfig]:
 
 def make_verbs(convert_base: ConvertConfig, train_base: TrainConfig) -> dict[str, Callable[..., int]]:
     """The verbs, with the given settings as defaults."""
+    augment_base = _augmentation(train_base)
 
     def phantom(
         out: tyro.conf.Positional[Path],
@@ -194,6 +197,31 @@ def make_verbs(convert_base: ConvertConfig, train_base: TrainConfig) -> dict[str
         """
         return _train(records, settings, runs, name, verbose=verbose)
 
+    def augment_preview(
+        records: tyro.conf.Positional[Location],
+        /,
+        settings: Annotated[AugmentConfig, Flat] = augment_base,
+        config: Path | None = None,
+        out: Path = Path("augment-preview.png"),
+        split: SplitName = "train",
+        images: int = 4,
+        draws: int = 5,
+        seed: int = 0,
+    ) -> int:
+        """Draw a sheet of pictures: each augmentation alone over its range, then images as a training sees them.
+
+        Args:
+            records: Record set made by lvseg convert, a folder or a URI.
+            settings: See the flags; where none is given, an example is shown.
+            config: YAML file with the settings of a training; flags go before it.
+            out: PNG file to write.
+            split: The part whose images are shown.
+            images: How many, spread evenly over the part.
+            draws: Pictures in a row, beside the unchanged image.
+            seed: Of the training; its epochs 0, 1, ... are shown.
+        """
+        return _augment_preview(records, settings, out, split, images=images, draws=draws, seed=seed)
+
     def tune(
         records: tyro.conf.Positional[Location],
         /,
@@ -259,8 +287,12 @@ def make_verbs(convert_base: ConvertConfig, train_base: TrainConfig) -> dict[str
 
         return run_demo(out, _console())
 
-    verbs = (phantom, check, convert, train, tune, evaluate, leaderboard, demo)
-    return {verb.__name__: verb for verb in verbs}
+    verbs = (phantom, check, convert, augment_preview, train, tune, evaluate, leaderboard, demo)
+    return {verb.__name__.replace("_", "-"): verb for verb in verbs}
+
+
+def _augmentation(config: TrainConfig) -> AugmentConfig:
+    return AugmentConfig(**{field.name: getattr(config, field.name) for field in dataclasses.fields(AugmentConfig)})
 
 
 def _console() -> Console:
@@ -326,6 +358,32 @@ def _train(records: UPath, settings: TrainConfig, runs: UPath, name: str | None,
         f"of {result.epochs}, {result.seconds:.0f} s, {result.images_per_second:.1f} images/s",
         soft_wrap=True,
     )
+    return 0
+
+
+def _augment_preview(
+    records: UPath, settings: AugmentConfig, out: Path, split: SplitName, *, images: int, draws: int, seed: int
+) -> int:
+    for name, value in (("images", images), ("draws", draws)):
+        if value < 1:
+            raise ConfigError(f"{name} must be at least 1, got {value}")
+    import_quietly("tensorflow")
+    from lvseg.training.pictures import encode_png
+    from lvseg.training.preview import EXAMPLE, preview
+
+    if not settings.augments():
+        settings = EXAMPLE
+        flags = (
+            f"--{name.replace('_', '-')}" + ("" if value is True else f" {value:g}")
+            for name, value in dataclasses.asdict(settings).items()
+        )
+        _console().print(f"no augmentation was asked for; an example: {' '.join(flags)}", soft_wrap=True)
+    page = preview(records, split, settings, images=images, draws=draws, seed=seed)
+    try:
+        out.write_bytes(encode_png(page))
+    except OSError as error:
+        raise LvsegError(f"{out}: cannot be written: {error.strerror or error}") from None
+    _console().print(str(out), soft_wrap=True)
     return 0
 
 
