@@ -45,6 +45,7 @@ Location = Annotated[
 ]
 """A path, or a URI such as ``s3://bucket/folder``; a ``pathlib.Path`` would swallow a slash of it."""
 CONFIG_FLAG = "--config"
+PICTURE_SUFFIXES = (".png", ".jpg", ".webp")
 INTERRUPTED = 130
 _JOB_COPY = "runtime_resources/working_dir_files"
 
@@ -214,7 +215,7 @@ def make_verbs(convert_base: ConvertConfig, train_base: TrainConfig) -> dict[str
             records: Record set made by lvseg convert, a folder or a URI.
             settings: See the flags; where none is given, an example is shown.
             config: YAML file with the settings of a training; flags go before it.
-            out: PNG file to write.
+            out: Picture to write: .png, .jpg or .webp.
             split: The part whose images are shown.
             images: How many, spread evenly over the part.
             draws: Pictures in a row, beside the unchanged image.
@@ -367,9 +368,10 @@ def _augment_preview(
     for name, value in (("images", images), ("draws", draws)):
         if value < 1:
             raise ConfigError(f"{name} must be at least 1, got {value}")
+    if out.suffix.lower() not in PICTURE_SUFFIXES:
+        raise ConfigError(f"out must end in {', '.join(PICTURE_SUFFIXES)}, got {out}")
     import_quietly("tensorflow")
-    from lvseg.training.pictures import encode_png
-    from lvseg.training.preview import EXAMPLE, preview
+    from lvseg.training.preview import EXAMPLE, preview, save
 
     if not settings.augments():
         settings = EXAMPLE
@@ -378,11 +380,7 @@ def _augment_preview(
             for name, value in dataclasses.asdict(settings).items()
         )
         _console().print(f"no augmentation was asked for; an example: {' '.join(flags)}", soft_wrap=True)
-    page = preview(records, split, settings, images=images, draws=draws, seed=seed)
-    try:
-        out.write_bytes(encode_png(page))
-    except OSError as error:
-        raise LvsegError(f"{out}: cannot be written: {error.strerror or error}") from None
+    save(preview(records, split, settings, images=images, draws=draws, seed=seed), out)
     _console().print(str(out), soft_wrap=True)
     return 0
 

@@ -58,6 +58,8 @@ def augment(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Change a batch; to be called inside a ``tf.function``.
 
+    That function is not to be compiled by XLA as a whole: its generator gives other random numbers, and slowly.
+
     Args:
         images: (n, rows, columns, 1) float32, each with mean 0 and standard deviation 1.
         labels: (n, rows, columns) int32, classes 0 to 2.

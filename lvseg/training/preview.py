@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from lvseg.config import AugmentConfig
+from lvseg.errors import LvsegError
 from lvseg.records import read_manifest
 from lvseg.slices import CAVITY, MYOCARDIUM
 from lvseg.store import UPath
@@ -35,6 +37,8 @@ EXAMPLE = AugmentConfig(
 
 TILE_PX = 176
 """Longer side of a picture."""
+QUALITY = 85
+"""Of .jpg and .webp."""
 CAPTION_PX = 18
 GAP_PX = 4
 _WINDOW = (1.0, 99.5)
@@ -68,7 +72,7 @@ def preview(
         split: its part.
         config: the changes.
         images: how many images, spread evenly over the part.
-        draws: pictures in a row, beside the unchanged image.
+        draws: pictures in a row, beside the unchanged image; three flips at most.
         seed: of the run.
 
     Returns:
@@ -82,9 +86,21 @@ def preview(
     read = [part.read(row, row + 1) for row in numbers.tolist()]
     x = tf.concat([standardise(tf.constant(image)) for image, _ in read], axis=0)
     y = tf.constant(np.concatenate([mask for _, mask in read]), tf.int32)
-    middle = len(numbers) // 2
-    rows = _alone(x[middle, ..., 0], y[middle], config, draws, seed)
+    largest = int(tf.argmax(tf.math.count_nonzero(y, axis=[1, 2])))
+    rows = _alone(x[largest, ..., 0], y[largest], config, draws, seed)
     return sheet(rows + _drawn(x, y, numbers, part.names(numbers.tolist()), config, draws, seed))
+
+
+def save(page: NDArray[np.uint8], out: Path) -> None:
+    """Write the sheet; the suffix says in which format.
+
+    Raises:
+        LvsegError: it cannot be written.
+    """
+    try:
+        Image.fromarray(page).save(out, quality=QUALITY)
+    except OSError as error:
+        raise LvsegError(f"{out}: cannot be written: {error.strerror or error}") from None
 
 
 def _drawn(

@@ -70,6 +70,7 @@ def test_the_example_has_everything() -> None:
     [
         (["--images", "0"], "images must be at least 1, got 0"),
         (["--draws", "0"], "draws must be at least 1, got 0"),
+        (["--out", "sheet.txt"], "out must end in .png, .jpg, .webp, got sheet.txt"),
         (["--augment-chance", "0"], "augment_chance must be greater than 0"),
     ],
 )
