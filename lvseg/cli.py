@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from lvseg import __version__
 from lvseg.config import (
+    AugmentConfig,
     CheckConfig,
     ConvertConfig,
     SourceLayout,
@@ -47,6 +49,7 @@ Location = Annotated[
 ]
 """A path, or a URI such as ``s3://bucket/folder``; a ``pathlib.Path`` would swallow a slash of it."""
 CONFIG_FLAG = "--config"
+PICTURE_SUFFIXES = (".png", ".jpg", ".webp")
 INTERRUPTED = 130
 _JOB_COPY = "runtime_resources/working_dir_files"
 
@@ -108,6 +111,7 @@ def _base_configs(args: list[str]) -> tuple[ConvertConfig, TrainConfig]:
 
 def make_verbs(convert_base: ConvertConfig, train_base: TrainConfig) -> dict[str, Callable[..., int]]:
     """The verbs, with the given settings as defaults."""
+    augment_base = _augmentation(train_base)
 
     def phantom(
         out: tyro.conf.Positional[Path],
@@ -215,6 +219,31 @@ def make_verbs(convert_base: ConvertConfig, train_base: TrainConfig) -> dict[str
         """
         return _train(records, settings, runs, name, verbose=verbose)
 
+    def augment_preview(
+        records: tyro.conf.Positional[Location],
+        /,
+        settings: Annotated[AugmentConfig, Flat] = augment_base,
+        config: Path | None = None,
+        out: Path = Path("augment-preview.png"),
+        split: SplitName = "train",
+        images: int = 4,
+        draws: int = 5,
+        seed: int = 0,
+    ) -> int:
+        """Draw a sheet of pictures: each augmentation alone over its range, then images as a training sees them.
+
+        Args:
+            records: Record set made by lvseg convert, a folder or a URI.
+            settings: See the flags; where none is given, an example is shown.
+            config: YAML file with the settings of a training; flags go before it.
+            out: Picture to write: .png, .jpg or .webp.
+            split: The part whose images are shown.
+            images: How many, spread evenly over the part.
+            draws: Pictures in a row, beside the unchanged image.
+            seed: Of the training; its epochs 0, 1, ... are shown.
+        """
+        return _augment_preview(records, settings, out, split, images=images, draws=draws, seed=seed)
+
     def tune(
         records: tyro.conf.Positional[Location],
         /,
@@ -280,8 +309,12 @@ def make_verbs(convert_base: ConvertConfig, train_base: TrainConfig) -> dict[str
 
         return run_demo(out, _console())
 
-    verbs = (phantom, check, convert, train, tune, evaluate, leaderboard, demo)
-    return {verb.__name__: verb for verb in verbs}
+    verbs = (phantom, check, convert, augment_preview, train, tune, evaluate, leaderboard, demo)
+    return {verb.__name__.replace("_", "-"): verb for verb in verbs}
+
+
+def _augmentation(config: TrainConfig) -> AugmentConfig:
+    return AugmentConfig(**{field.name: getattr(config, field.name) for field in dataclasses.fields(AugmentConfig)})
 
 
 def _console() -> Console:
@@ -361,6 +394,29 @@ def _train_here(run: Run, say: Callable[[str], None], verbose: bool) -> RunResul
     from lvseg.training.local import train_locally
 
     return train_locally(run, say)
+
+
+def _augment_preview(
+    records: UPath, settings: AugmentConfig, out: Path, split: SplitName, *, images: int, draws: int, seed: int
+) -> int:
+    for name, value in (("images", images), ("draws", draws)):
+        if value < 1:
+            raise ConfigError(f"{name} must be at least 1, got {value}")
+    if out.suffix.lower() not in PICTURE_SUFFIXES:
+        raise ConfigError(f"out must end in {', '.join(PICTURE_SUFFIXES)}, got {out}")
+    import_quietly("tensorflow")
+    from lvseg.training.preview import EXAMPLE, preview, save
+
+    if not settings.augments():
+        settings = EXAMPLE
+        flags = (
+            f"--{name.replace('_', '-')}" + ("" if value is True else f" {value:g}")
+            for name, value in dataclasses.asdict(settings).items()
+        )
+        _console().print(f"no augmentation was asked for; an example: {' '.join(flags)}", soft_wrap=True)
+    save(preview(records, split, settings, images=images, draws=draws, seed=seed), out)
+    _console().print(str(out), soft_wrap=True)
+    return 0
 
 
 def _tune(

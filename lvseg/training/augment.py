@@ -29,9 +29,10 @@ SHADING_CELLS = 1
 PARALLEL_IMAGES = 16
 """Images worked on at the same time, where there are as many threads."""
 
-_GEOMETRY = ("flip", "scale", "rotation", "shift", "elastic")
-_GREYS = ("shading", "blur", "noise", "gamma", "brightness")
-_COUNTS = {
+GEOMETRY = ("flip", "scale", "rotation", "shift", "elastic")
+GREYS = ("shading", "blur", "noise", "gamma", "brightness")
+"""The changes, in the order in which they are made."""
+COUNTS = {
     "flip": 1,
     "scale": 1,
     "rotation": 1,
@@ -44,7 +45,7 @@ _COUNTS = {
     "elastic": 2 * (BEND_CELLS + DEGREE) ** 2,
 }
 """Random numbers that say how much a change is; one before them says whether there is one."""
-NUMBERS = sum(_COUNTS.values()) + len(_COUNTS)
+NUMBERS = sum(COUNTS.values()) + len(COUNTS)
 """Random numbers of an image in an epoch, but for the noise's pixels."""
 
 _PHILOX = 1
@@ -56,6 +57,8 @@ def augment(
     images: tf.Tensor, labels: tf.Tensor, numbers: tf.Tensor, epoch: tf.Tensor, config: AugmentConfig, seed: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Change a batch; to be called inside a ``tf.function``.
+
+    That function is not to be compiled by XLA as a whole: its generator gives other random numbers, and slowly.
 
     Args:
         images: (n, rows, columns, 1) float32, each with mean 0 and standard deviation 1.
@@ -120,7 +123,7 @@ class Drawn:
 
     def _of(self, name: str) -> tf.Tensor:
         start = place_of(name)
-        return self._numbers[start : start + 1 + _COUNTS[name]]
+        return self._numbers[start : start + 1 + COUNTS[name]]
 
     def met(self, *names: str) -> tf.Tensor:
         """Scalar bool: whether the image meets any of some changes."""
@@ -165,9 +168,9 @@ class Drawn:
 
 def place_of(name: str) -> int:
     """Where a change's random numbers begin."""
-    names = list(_COUNTS)
+    names = list(COUNTS)
     before = names[: names.index(name)]
-    return sum(_COUNTS[each] for each in before) + len(before)
+    return sum(COUNTS[each] for each in before) + len(before)
 
 
 def switched_on(config: AugmentConfig, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -182,7 +185,7 @@ Change = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, Stream], tuple[tf.Tensor, tf
 
 def make_change(config: AugmentConfig) -> Change:
     """What is done to one image."""
-    geometry, greys = switched_on(config, _GEOMETRY), switched_on(config, _GREYS)
+    geometry, greys = switched_on(config, GEOMETRY), switched_on(config, GREYS)
     # XLA makes few loops of each of the two; TensorFlow's operations one by one take three times as long.
     move = tf.function(lambda *args: _move(config, *args), jit_compile=True, autograph=False)
     recolour = tf.function(lambda *args: _recolour(config, *args), jit_compile=True, autograph=False)

@@ -28,7 +28,8 @@ def save_checkpoint(folder: Path, engine: Engine, state: dict[str, Any]) -> None
     """
     with engine.scored_weights():
         engine.model.save_weights(folder / CHECKPOINT_WEIGHTS)
-    np.savez(folder / _TRAINING_NAME, **{f"{n:05d}": values for n, values in enumerate(training_values(engine))})
+    numbered: dict[str, Any] = {f"{n:05d}": values for n, values in enumerate(training_values(engine))}
+    np.savez(folder / _TRAINING_NAME, **numbered)
     (folder / _STATE_NAME).write_text(json.dumps(state), encoding="utf-8")
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
-from lvseg.config import TrainConfig
+from lvseg.config import Precision, TrainConfig
 
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 """What Linux calls a processor's bfloat16 units: x86's two, and Arm's."""
@@ -24,7 +24,7 @@ def best_precision(gpu: bool, processor: Path = Path("/proc/cpuinfo")) -> Litera
     return "bfloat16" if flags & BFLOAT16_FLAGS else "float32"
 
 
-def with_precision(config: TrainConfig, before: str | None = None) -> TrainConfig:
+def with_precision(config: TrainConfig, before: Precision | None = None) -> TrainConfig:
     """The same settings with a definite precision: that of the run so far, or the best on this machine."""
     if config.precision != "auto":
         return config
