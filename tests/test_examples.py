@@ -14,7 +14,7 @@ from lvseg.config import TrainConfig, from_mapping, read_yaml
 from lvseg.space import read_space
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "cluster/README.md")
+DOCUMENTS = ("README.md", "cluster/README.md", "docs/augmentation.md")
 
 
 def test_the_example_settings_are_valid() -> None:
@@ -50,13 +50,14 @@ def test_documented_commands_are_accepted(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.chdir(ROOT)
     summary = SimpleNamespace(patients=0, images=0, endocardium_contours=0)
     monkeypatch.setattr(lvseg.phantom, "write_phantom", lambda *_, **__: summary)
-    for verb in ("check", "convert", "train", "tune", "evaluate", "leaderboard"):
+    for verb in ("check", "convert", "augment_preview", "train", "tune", "evaluate", "leaderboard"):
         monkeypatch.setattr(cli, f"_{verb}", lambda *_, **__: 0)
     commands = list(documented_commands())
     assert {command[0] for command in commands} == {
         "phantom",
         "check",
         "convert",
+        "augment-preview",
         "train",
         "tune",
         "evaluate",
@@ -66,7 +67,9 @@ def test_documented_commands_are_accepted(monkeypatch: pytest.MonkeyPatch, capsy
         assert cli.main(command) == 0, command
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "cluster/README.md", "docs/data.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "CONTRIBUTING.md", "cluster/README.md", "docs/data.md", "docs/augmentation.md"]
+)
 def test_links_lead_somewhere(document: str) -> None:
     path = ROOT / document
     targets = re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8"))
