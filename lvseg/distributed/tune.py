@@ -18,7 +18,7 @@ import ray
 from ray import tune
 
 from lvseg.config import TrainConfig, TuneConfig
-from lvseg.distributed.ingest import IngestPlan, choose_ingest
+from lvseg.distributed.ingest import choose_ingest
 from lvseg.distributed.session import quiet_environment, ray_session
 from lvseg.distributed.storage import everywhere, ray_storage
 from lvseg.distributed.train import one_line, run_training
@@ -28,6 +28,7 @@ from lvseg.results import RESULT_FILE, RunResult, read_history, read_result
 from lvseg.run_folder import CHECKPOINTS_NAME, Run, fail_run
 from lvseg.space import Dimension
 from lvseg.store import UPath, write_text
+from lvseg.training.plan import IngestPlan
 
 TUNE_FOLDER = ".tune"
 """Ray Tune's own files, below the sweep's folder."""
