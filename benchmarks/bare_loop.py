@@ -1,8 +1,8 @@
-"""The yardstick of ``train_throughput``: a plain TensorFlow loop, in a process of its own.
+"""The yardsticks of ``train_throughput``: a plain TensorFlow loop, and Keras's ``fit``, in a process of their own.
 
-No Ray, no ``tf.distribute`` strategy, no metrics, no checkpoints: one ``@tf.function`` step over batches that
-were gathered, standardised and copied to TensorFlow before the clock starts. Model, batch, loss, optimizer and
-threads are those of lvseg.
+No Ray, no ``tf.distribute`` strategy, no metrics, no checkpoints: batches were gathered, standardised and copied to
+TensorFlow before the clock starts. Model, batch, loss, optimizer and threads are those of lvseg; loss and optimizer
+are Keras's own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import keras
 import tensorflow as tf
@@ -39,14 +39,19 @@ def load_batches(records: Path, batch_size: int) -> list[Batch]:
     return [(standardise(tf.constant(x)), tf.constant(y, tf.int32)) for x, y in parts]
 
 
-def make_step(config: TrainConfig, shape: tuple[int, int]) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """A compiled training step on a fresh model; returns the loss."""
+def make_model(config: TrainConfig, shape: tuple[int, int]) -> tuple[keras.Model, keras.Optimizer]:
+    """A fresh model and its optimizer."""
     keras.utils.set_random_seed(config.seed)
     model = build_model(config, shape)
     schedule = keras.optimizers.schedules.ExponentialDecay(
         config.learning_rate, config.decay_steps, config.decay_rate, staircase=config.staircase
     )
-    optimizer = keras.optimizers.Adam(schedule)
+    return model, keras.optimizers.Adam(schedule)
+
+
+def make_step(config: TrainConfig, shape: tuple[int, int]) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """A compiled training step on a fresh model; returns the loss."""
+    model, optimizer = make_model(config, shape)
     optimizer.build(model.trainable_variables)
 
     def step(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
@@ -59,22 +64,9 @@ def make_step(config: TrainConfig, shape: tuple[int, int]) -> Callable[[tf.Tenso
     return tf.function(step)  # type: ignore[no-any-return]
 
 
-def bare_speeds(
-    records: tyro.conf.Positional[Path], settings: Annotated[TrainConfig, tyro.conf.arg(name="")]
-) -> list[float]:
-    """Train and time every epoch.
-
-    Args:
-        records: Record set whose training images fill whole batches.
-        settings: As for lvseg train; ``cpus_per_worker`` is the number of threads.
-
-    Returns:
-        Training images/s of each epoch; the first compiles.
-    """
-    configure_threads(settings.cpus_per_worker or 1)
-    batches = load_batches(records, settings.batch_size)
-    _, rows, columns, _ = batches[0][0].shape
-    step = make_step(settings, (rows, columns))
+def loop_speeds(settings: TrainConfig, batches: list[Batch], shape: tuple[int, int]) -> list[float]:
+    """Images/s of every epoch of the plain loop."""
+    step = make_step(settings, shape)
     speeds = []
     for _ in range(settings.epochs):
         started = time.perf_counter()
@@ -82,6 +74,48 @@ def bare_speeds(
         tf.stack(losses).numpy()  # waits for the last step
         speeds.append(len(batches) * settings.batch_size / (time.perf_counter() - started))
     return speeds
+
+
+def fit_speeds(settings: TrainConfig, batches: list[Batch], shape: tuple[int, int]) -> list[float]:
+    """Images/s of every epoch of ``fit`` over the same batches in a ``tf.data`` pipeline."""
+    model, optimizer = make_model(settings, shape)
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    images, labels = (tf.concat(part, axis=0) for part in zip(*batches, strict=True))
+    data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(settings.batch_size).prefetch(2)
+    clock = _EpochClock()
+    model.fit(data, epochs=settings.epochs, verbose=0, callbacks=[clock])
+    return [len(images) / seconds for seconds in clock.seconds]
+
+
+class _EpochClock(keras.callbacks.Callback):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.started = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.seconds.append(time.perf_counter() - self.started)
+
+
+def bare_speeds(
+    records: tyro.conf.Positional[Path], settings: Annotated[TrainConfig, tyro.conf.arg(name="")], fit: bool = False
+) -> list[float]:
+    """Train and time every epoch.
+
+    Args:
+        records: Record set whose training images fill whole batches.
+        settings: As for lvseg train; ``cpus_per_worker`` is the number of threads.
+        fit: Keras's ``fit`` instead of the loop.
+
+    Returns:
+        Training images/s of each epoch; the first compiles.
+    """
+    configure_threads(settings.cpus_per_worker or 1)
+    batches = load_batches(records, settings.batch_size)
+    _, rows, columns, _ = batches[0][0].shape
+    return (fit_speeds if fit else loop_speeds)(settings, batches, (rows, columns))
 
 
 if __name__ == "__main__":
