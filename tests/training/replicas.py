@@ -17,7 +17,6 @@ from lvseg.training.schedules import make_schedule
 
 CASES = {
     "adam": TrainConfig(optimizer="adam", weight_decay=0.1, clip_norm=0.5, learning_rate=0.1),
-    "sgd": TrainConfig(optimizer="sgd", weight_decay=0.1, clip_norm=0.5, learning_rate=0.1),
     "adam float16": TrainConfig(precision="float16", clip_norm=0.5, learning_rate=0.1),
     "sgd float16": TrainConfig(optimizer="sgd", precision="float16", weight_decay=0.1, learning_rate=0.1),
 }

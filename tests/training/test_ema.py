@@ -28,8 +28,12 @@ def test_the_weights_come_back_after_an_error() -> None:
     weight = keras.Variable(np.array([1.0], "float32"))
     average = WeightAverage([weight], momentum=0.9)
     weight.assign([2.0])
-    with pytest.raises(RuntimeError), average.swapped_in():
+
+    def fail() -> None:
         assert weight.numpy().tolist() == [1]
         raise RuntimeError
+
+    with pytest.raises(RuntimeError), average.swapped_in():
+        fail()
     assert weight.numpy().tolist() == [2]
     assert average.variables[0].numpy().tolist() == [1]
