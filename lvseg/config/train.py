@@ -160,6 +160,10 @@ class TrainConfig(AugmentConfig):
             raise ConfigError(f"min_workers must be at most workers, got {self.min_workers} and {self.workers}")
         if self.gpu and self.workers == 0:
             raise ConfigError("gpu needs at least one worker, got workers 0")
+        if self.xla and self.loss == "boundary":
+            raise ConfigError(
+                "xla cannot compile the boundary loss, whose maps are of changing size: choose one of them"
+            )
         self._check_unet()
 
     def _check_unet(self) -> None:

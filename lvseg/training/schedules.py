@@ -71,7 +71,7 @@ class RateSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ig
 
     def at(self, step: int) -> float:
         """The same as a number; runs nothing of TensorFlow's but to read ``scale``."""
-        return float(self._rate(np, np.float32(step))) * float(keras.ops.convert_to_numpy(self.scale))
+        return float(self._rate(np, np.float32(step))) * float(self.scale.value.numpy())
 
     def get_config(self) -> dict[str, Any]:
         """All but ``scale``, which is state."""
