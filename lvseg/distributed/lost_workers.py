@@ -23,6 +23,13 @@ class LostWorkers(ray.train.UserCallback):  # type: ignore[misc]
         """Record an event for each worker that was lost."""
         progress = read_progress(self._folder)
         for rank, error in sorted(worker_exceptions.items()):
-            reason = " ".join(str(error).split())[:LONGEST_REASON]
             epoch = progress.epochs_done if progress else 0
-            record_event(self._folder, "lost", epoch, rank=rank, error=type(error).__name__, text=reason)
+            record_event(self._folder, "lost", epoch, rank=rank, error=type(error).__name__, text=_reason(error))
+
+
+def _reason(error: Exception) -> str:
+    """The last line that says something: what comes before are places in code, hosts and paths."""
+    cause = getattr(error, "health_check_failure", error)
+    lines = [line.strip() for line in str(cause).splitlines()]
+    told = [line for line in lines if line and not line.startswith(("[", "File "))]
+    return told[-1][:LONGEST_REASON] if told else ""
