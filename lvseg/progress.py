@@ -148,7 +148,8 @@ class _Drawn(_Watch):
                 print_line(self._bar.console, event.line(self.folder.name))
         if progress:
             left = clock_time(progress.seconds_left)
-            self._bar.update(self._task, completed=progress.completed, note=describe(progress), left=left)
+            completed = progress.completed if progress.epoch else None
+            self._bar.update(self._task, completed=completed, note=describe(progress), left=left)
 
 
 class _RunBar(Progress):
@@ -195,7 +196,8 @@ class _Printed(_Watch):
     def show(self, progress: RunProgress | None, events: list[Event], *, ended: bool) -> None:
         events = [] if self._logged else events
         if progress:
-            self._shown = min(self._shown, progress.epochs_done)  # a restart may have lost some
+            if progress.epoch:  # a restart may have lost some
+                self._shown = min(self._shown, progress.epochs_done)
             due = time.monotonic() - self._printed >= LINE_SECONDS
             if progress.epochs_done > self._shown and (due or ended or events):
                 self._shown = progress.epochs_done
@@ -212,7 +214,7 @@ class _Printed(_Watch):
 
     def _epoch_line(self, progress: RunProgress) -> str:
         try:
-            rows = read_history(self.folder)
+            rows = read_history(self.folder)[: progress.epochs_done]
         except RunError:
             rows = []
         return epoch_line(self.folder.name, rows[-1], self.epochs, progress.seconds_left) if rows else ""

@@ -170,9 +170,11 @@ def test_what_an_earlier_start_left_is_not_shown(tmp_path: Path, clock: list[flo
     clock[0] += 60
     watch.look()
     assert len(lines_of(console)) == 1
+    note(tmp_path, phase="loading images")
+    watch.look()
     note(tmp_path, phase="compiling", epochs_done=1, epoch=2)
     watch.look()
-    assert lines_of(console)[1:] == [f"lvseg progress run={tmp_path.name} phase=compiling epoch=2/9 eta=?"]
+    assert lines_of(console)[1:] == [f'lvseg progress run={tmp_path.name} phase="loading images" eta=?']
     note(tmp_path, epochs_done=2, epoch=2)
     watch.look(ended=True)
     assert lines_of(console)[2].startswith(f"lvseg epoch run={tmp_path.name} epoch=2/9"), "done again"

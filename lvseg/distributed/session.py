@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import ray
 
@@ -48,9 +49,18 @@ def ray_session(min_cpus: int = 1, verbose: bool = False) -> Iterator[None]:
         ray.shutdown()
 
 
+_print_of_ray = getattr(ray._private.worker, "print_to_stdstream", None)
+
+
+def _print_nothing(*_: Any, **__: Any) -> None:
+    pass
+
+
 def _quiet_libraries(verbose: bool) -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = verbose
+    # Ray has no setting for what it prints of lost workers; an event tells of them.
+    ray._private.worker.print_to_stdstream = _print_of_ray if verbose else _print_nothing
     if not verbose:
         for name in ("ray.data", "ray.train", "ray.tune"):
             logging.getLogger(name).setLevel(logging.CRITICAL)

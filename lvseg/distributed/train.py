@@ -16,6 +16,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 
 from lvseg.config import TrainConfig
 from lvseg.distributed.ingest import RowsOfEachWorker, choose_ingest, read_shards
+from lvseg.distributed.lost_workers import LostWorkers
 from lvseg.distributed.session import cpus_for_each_worker, quiet_environment, require_resources
 from lvseg.distributed.storage import everywhere, ray_storage
 from lvseg.errors import TrainingError
@@ -244,7 +245,7 @@ def _fit(run: Run, ingest: Mode, cpus: int, callbacks: list[Any]) -> ray.train.R
             failure_config=ray.train.FailureConfig(
                 max_failures=config.max_failures, controller_failure_limit=START_ATTEMPTS
             ),
-            callbacks=callbacks,
+            callbacks=[LostWorkers(everywhere(run.folder)), *callbacks],
             worker_runtime_env={"env_vars": quiet_environment()},
         ),
     )

@@ -138,7 +138,7 @@ class FolderMonitor(Monitor):
         done = row.epoch >= self.epochs
         self._write(
             phase="done" if done else "training",
-            epoch=row.epoch,
+            epoch=row.epoch if done else row.epoch + 1,
             epochs_done=row.epoch,
             step=0,
             loss=row.loss,

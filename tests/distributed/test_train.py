@@ -22,6 +22,7 @@ from lvseg.results import EpochRow, read_history, read_result
 from lvseg.run_folder import Run
 from lvseg.training.cache import cache_folder
 from lvseg.training.evaluate import evaluate_run
+from lvseg.training.status import read_events
 from tests.discs import write_records
 from tests.distributed.weights import assert_same_weights
 
@@ -233,6 +234,7 @@ def test_ray_restarts_a_killed_worker(
         assert len(workers) == 1
         workers[0].kill()
         assert run.wait(DEADLINE_S) == 0
+    assert [event.kind for event in read_events(folder)].count("lost") == 1
     assert_same_history(read_history(folder), read_history(unbroken))
     assert_same_weights(folder, unbroken)
     assert len(list((folder / "checkpoints").glob("epoch-*"))) <= 2

@@ -103,7 +103,7 @@ def test_the_progress_says_how_far_it_is(watched: tuple[Path, Outcome]) -> None:
     folder, outcome = watched
     progress, row = read_progress(folder), outcome.state.rows()[-1]
     assert progress is not None
-    assert (progress.phase, progress.completed, progress.seconds_left) == ("done", EPOCHS, 0)
+    assert (progress.phase, progress.completed) == ("done", EPOCHS)
     assert (progress.loss, progress.dice, progress.val_dice) == (row.loss, row.dice, row.val_dice)
     assert progress.best_val_dice == outcome.state.best_val_dice
 
@@ -148,6 +148,12 @@ def test_a_profile_of_the_second_epoch_of_the_start(resumed: tuple[Path, list[Ep
     assert trace.stat().st_size > 0
     (told,) = (event for event in read_events(resumed[0]) if event.kind == "profile")
     assert told.facts["text"] == "calls traced: 3, in epoch 4"
+
+
+def test_nothing_is_left_to_do_at_the_end(resumed: tuple[Path, list[EpochRow]]) -> None:
+    progress = read_progress(resumed[0])
+    assert progress is not None
+    assert (progress.phase, progress.seconds_left) == ("done", 0)
 
 
 def test_events_are_kept_over_restarts(resumed: tuple[Path, list[EpochRow]]) -> None:

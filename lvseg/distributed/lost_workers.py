@@ -1,0 +1,35 @@
+"""Tells operators that a worker was lost, and why, in one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray.train
+
+from lvseg.store import UPath
+from lvseg.training.status import read_progress, record_event
+
+LONGEST_REASON = 300
+"""Characters; the rest is in Ray's log."""
+
+
+class LostWorkers(ray.train.UserCallback):  # type: ignore[misc]
+    """Runs beside Ray Train's controller, which stops the other workers and starts all again."""
+
+    def __init__(self, folder: UPath) -> None:
+        self._folder = folder
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Record an event for each worker that was lost."""
+        progress = read_progress(self._folder)
+        for rank, error in sorted(worker_exceptions.items()):
+            epoch = progress.epochs_done if progress else 0
+            record_event(self._folder, "lost", epoch, rank=rank, error=type(error).__name__, text=_reason(error))
+
+
+def _reason(error: Exception) -> str:
+    """The last line that says something: what comes before are places in code, hosts and paths."""
+    cause = getattr(error, "health_check_failure", error)
+    lines = [line.strip() for line in str(cause).splitlines()]
+    told = [line for line in lines if line and not line.startswith(("[", "File "))]
+    return told[-1][:LONGEST_REASON] if told else ""
