@@ -13,7 +13,6 @@ import os
 import random
 import shlex
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile

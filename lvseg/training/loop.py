@@ -62,6 +62,7 @@ def train(
         strategy: Made before any other TensorFlow operation; None: one worker, no distribution.
         classes: Classes of the masks, background included.
     """
+    monitor.phase("building the model")
     total_steps = config.epochs * steps_per_epoch(train_images, config.batch_size)
     engine = Engine(config, shape, strategy or tf.distribute.get_strategy(), classes, total_steps)
     state = RunState()
@@ -97,10 +98,12 @@ class _Trainer:
         while not self.state.is_done(self.config):
             self._remember()
             try:
-                if self._epoch() is Told.STOP:
+                if self._epoch() is Told.STOP and not self.state.is_done(self.config):
                     return True
             except NotFiniteError as error:
                 self._go_back(error)
+        if self.state.epoch < self.config.epochs:
+            self.monitor.note("stop", f"no better val Dice for {self.config.early_stopping} epochs")
         return False
 
     def _remember(self) -> None:
