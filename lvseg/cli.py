@@ -299,6 +299,17 @@ def make_verbs(convert_base: ConvertConfig, train_base: TrainConfig) -> dict[str
         """
         return _leaderboard(runs, format, out)
 
+    def models(shape: str = "256x256", batch_size: int = 4, seconds: float = 3.0, speed: bool = True) -> int:
+        """List the models: parameters, operations for one image, and images/s on this machine.
+
+        Args:
+            shape: Rows x columns of the images.
+            batch_size: Images in a step that is timed.
+            seconds: How long training, and again prediction, is timed for each model.
+            speed: Measure images/s; --no-speed only counts.
+        """
+        return _models(shape, batch_size, seconds if speed else None)
+
     def demo(out: tyro.conf.Positional[Path] = Path("demo"), /) -> int:
         """The main job on made-up hearts: phantom, convert, train, sweep, leaderboard, report page.
 
@@ -309,7 +320,7 @@ def make_verbs(convert_base: ConvertConfig, train_base: TrainConfig) -> dict[str
 
         return run_demo(out, _console())
 
-    verbs = (phantom, check, convert, augment_preview, train, tune, evaluate, leaderboard, demo)
+    verbs = (phantom, check, convert, augment_preview, train, tune, evaluate, leaderboard, models, demo)
     return {verb.__name__.replace("_", "-"): verb for verb in verbs}
 
 
@@ -496,6 +507,17 @@ def _leaderboard(runs: UPath, format: Format, out: UPath | None) -> int:
     except OSError as error:
         raise LvsegError(f"{out}: cannot be written: {error.strerror or error}") from None
     _console().print(str(out), soft_wrap=True)
+    return 0
+
+
+def _models(shape: str, batch_size: int, seconds: float | None) -> int:
+    import_quietly("tensorflow")
+    from lvseg.models.table import list_models, models_table, parse_shape
+
+    console, sides = _console(), parse_shape(shape)
+    with console.status("models") as status:
+        costs = list_models(sides, batch_size, seconds, status.update)
+    console.print(models_table(costs, sides, batch_size))
     return 0
 
 

@@ -62,6 +62,7 @@ OUT_OF_RANGE = [
     (TrainConfig, "fold", -1, "greater than or equal to 0"),
     (TrainConfig, "unet_width", 2, "greater than or equal to 4"),
     (TrainConfig, "unet_depth", 5, "less than or equal to 4"),
+    (TrainConfig, "unet_stem", 3, "1, 2 or 4"),
     (TrainConfig, "norm", "batch", "'none', 'group' or 'instance'"),
     (TrainConfig, "accumulate", 0, "greater than or equal to 1"),
     (TrainConfig, "loss", "hinge", "'cross-entropy', 'dice', 'dice+cross-entropy', 'focal-tversky' or 'boundary'"),

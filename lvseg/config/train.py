@@ -65,7 +65,9 @@ class TrainConfig(AugmentConfig):
     unet_width: Annotated[int, Field(ge=4, le=512)] | None = None
     """Channels of a U-Net's first level; they double on the way down. Default: the model's own."""
     unet_depth: Annotated[int, Field(ge=1, le=4)] | None = None
-    """How often a U-Net halves the image. Default: the model's own."""
+    """How often a U-Net halves the image, its stem's share included. Default: the model's own."""
+    unet_stem: Literal[1, 2, 4] | None = None
+    """How many times a U-Net's first convolution shrinks the image: 1 is slow. Default: the model's own."""
     unet_residual: bool = False
     """Residual blocks in a U-Net, instead of two plain convolutions."""
     unet_attention: bool = False
@@ -169,7 +171,7 @@ class TrainConfig(AugmentConfig):
     def _check_unet(self) -> None:
         if self.model.startswith("unet"):
             return
-        fields = ("unet_width", "unet_depth", "unet_residual", "unet_attention", "deep_supervision")
+        fields = ("unet_width", "unet_depth", "unet_stem", "unet_residual", "unet_attention", "deep_supervision")
         chosen = [name for name in fields if getattr(self, name)] + ["norm"] * (self.norm != "none")
         if chosen:
             raise ConfigError(f"{chosen[0]} is for the models unet and unet-light, got model {self.model!r}")
