@@ -31,7 +31,7 @@ __all__ = [
 
 def location(where: str | Path | UPath) -> UPath:
     """A path or URI as a path object. Listings of object stores are never cached: other nodes write there too."""
-    if not isinstance(where, (str, Path)):
+    if isinstance(where, UPath):
         return where
     text = str(where)
     return UPath(text, use_listings_cache=False) if "://" in text and not text.startswith("file://") else UPath(text)
