@@ -8,7 +8,8 @@
     │   └── ContourError  a contour that is no contour, or not on its image
     ├── RecordsError      a record set is missing, broken or does not fit the job
     ├── RunError          a run folder is missing, unfinished, or another run's
-    └── TrainingError     training stopped: names step and cause
+    ├── TrainingError     training stopped: names step and cause
+    └── ClusterError      Ray did not start, or the cluster cannot be reached
 
 The command line prints the message in one line and exits with ``exit_status``;
 no stack trace is shown for any of these.
@@ -45,3 +46,7 @@ class RunError(LvsegError):
 
 class TrainingError(LvsegError):
     """Training cannot go on; names the step and the cause."""
+
+
+class ClusterError(LvsegError):
+    """Ray did not start, or the cluster cannot be reached; names the address and Ray's own reason."""
