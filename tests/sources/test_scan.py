@@ -30,8 +30,7 @@ def data(tmp_path, dicom) -> bytes:
 
 def test_finds_what_pydicom_finds(data):
     found, expected = scan(data, TAGS, pixels=True), pydicom.dcmread(BytesIO(data), specific_tags=[*TAGS.values()])
-    assert list(found.keys()) == list(expected.keys())
-    assert all(found[tag].value == expected[tag].value for tag in expected)
+    assert [(each.tag, each.value) for each in found] == [(each.tag, each.value) for each in expected]
     assert found.file_meta.TransferSyntaxUID == uid.ExplicitVRLittleEndian
     assert found.Rows == 24
 
