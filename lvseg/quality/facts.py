@@ -92,7 +92,7 @@ FACTS_SCHEMA = pa.schema(
 
 
 def slice_facts(item: Slice, source_item: Item) -> dict[str, Any]:
-    """Measure one slice as it was loaded, before preprocessing; about a millisecond at 256 x 256.
+    """Measure one slice as it was loaded, before preprocessing; under half a millisecond at 256 x 256.
 
     Args:
         item: the loaded slice.
@@ -296,10 +296,10 @@ def _moments(values: NDArray[Any]) -> tuple[float, float]:
 
 def _window(cavity: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
     """The part of the image around the cavity."""
-    rows, columns = np.flatnonzero(cavity.any(axis=1)), np.flatnonzero(cavity.any(axis=0))
+    left, top, width, height = cv2.boundingRect(cavity.view(np.uint8))
     return (
-        slice(max(rows[0] - margin, 0), rows[-1] + margin + 1),
-        slice(max(columns[0] - margin, 0), columns[-1] + margin + 1),
+        slice(max(top - margin, 0), top + height + margin),
+        slice(max(left - margin, 0), left + width + margin),
     )
 
 

@@ -22,16 +22,17 @@ __all__ = ["PIXEL_GROUP", "scan"]
 
 PREAMBLE: Final = 128
 MAGIC: Final = b"DICM"
-META_GROUP: Final = 0x0002
-SYNTAX: Final = BaseTag(0x00020010)
+SYNTAX: Final = 0x00020010
 PIXEL_GROUP: Final = 0x7FE0
 PIXEL_DATA: Final = 0x7FE00010
-UNDEFINED: Final = 0xFFFFFFFF
-
 HEAD = Struct("<HH2sH")
 LONG_LENGTH = Struct("<L")
-SHORT_VRS = {vr.value.encode(): vr.value for vr in EXPLICIT_VR_LENGTH_16}
-LONG_VRS = {vr.value.encode(): vr.value for vr in EXPLICIT_VR_LENGTH_32}
+SHORT_VRS = frozenset(vr.value.encode() for vr in EXPLICIT_VR_LENGTH_16)
+LONG_VRS = frozenset(vr.value.encode() for vr in EXPLICIT_VR_LENGTH_32)
+VRS = {code: code.decode() for code in SHORT_VRS | LONG_VRS}
+PLAIN = ExplicitVRLittleEndian.encode()
+META = FileMetaDataset()
+META.TransferSyntaxUID = ExplicitVRLittleEndian
 
 
 def scan(data: bytes, tags: Mapping[int, BaseTag], *, pixels: bool) -> pydicom.Dataset | None:
@@ -48,42 +49,31 @@ def scan(data: bytes, tags: Mapping[int, BaseTag], *, pixels: bool) -> pydicom.D
     if data[PREAMBLE : PREAMBLE + len(MAGIC)] != MAGIC:
         return None
     found: dict[BaseTag, DataElement | RawDataElement] = {}
-    syntax: RawDataElement | None = None
-    meta: FileMetaDataset | None = None
-    at, end = PREAMBLE + len(MAGIC), len(data) - HEAD.size
-    while at <= end:
+    at, size, is_plain = PREAMBLE + len(MAGIC), len(data), False
+    while at + HEAD.size <= size:
         group, number, code, length = HEAD.unpack_from(data, at)
-        if meta is None and group != META_GROUP and (meta := _plain_meta(syntax)) is None:
-            return None
         at += HEAD.size
-        if (vr := SHORT_VRS.get(code)) is None:
-            if (vr := LONG_VRS.get(code)) is None or at + LONG_LENGTH.size > len(data):
+        if code not in SHORT_VRS:
+            if code not in LONG_VRS or at + LONG_LENGTH.size > size:
                 return None
             (length,) = LONG_LENGTH.unpack_from(data, at)
             at += LONG_LENGTH.size
         if group == PIXEL_GROUP and not pixels:
-            return _dataset(found, meta)
-        if length == UNDEFINED or at + length > len(data):
+            return _dataset(found) if is_plain else None
+        if at + length > size:  # an undefined length is larger than any file too
             return None
         number |= group << 16
         if tag := tags.get(number):
-            found[tag] = RawDataElement(tag, vr, length, data[at : at + length], at, False, True)
+            found[tag] = RawDataElement(tag, VRS[code], length, data[at : at + length], at, False, True)
         elif number == SYNTAX:
-            syntax = RawDataElement(SYNTAX, vr, length, data[at : at + length], at, False, True)
+            is_plain = data[at : at + length].rstrip(b"\0 ") == PLAIN
         at += length
         if number == PIXEL_DATA:
-            return _dataset(found, meta)
+            return _dataset(found) if is_plain else None
     return None
 
 
-def _plain_meta(syntax: RawDataElement | None) -> FileMetaDataset | None:
-    if syntax is None or (syntax.value or b"").rstrip(b"\0 ") != ExplicitVRLittleEndian.encode():
-        return None
-    return FileMetaDataset({SYNTAX: syntax})
-
-
-def _dataset(found: dict[BaseTag, DataElement | RawDataElement], meta: FileMetaDataset | None) -> pydicom.Dataset:
+def _dataset(found: dict[BaseTag, DataElement | RawDataElement]) -> pydicom.Dataset:
     header = pydicom.Dataset(found)
-    if meta is not None:
-        header.file_meta = meta
+    header.file_meta = META
     return header
