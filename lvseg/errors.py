@@ -9,7 +9,8 @@
     ├── RecordsError      a record set is missing, broken or does not fit the job
     ├── RunError          a run folder is missing, unfinished, or another run's
     ├── TrainingError     training cannot go on: names step and cause
-    └── StoppedError      training was asked to stop, and can be gone on with
+    ├── StoppedError      training was asked to stop, and can be gone on with
+    └── ClusterError      Ray did not start, or the cluster cannot be reached
 
 The command line prints the message in one line and exits with ``exit_status``;
 no stack trace is shown for any of these.
@@ -52,3 +53,7 @@ class StoppedError(LvsegError):
     """Training saved its state and stopped, because it was told to; the same command goes on."""
 
     exit_status = 75  # EX_TEMPFAIL of sysexits.h: not an error for good, try again
+
+
+class ClusterError(LvsegError):
+    """Ray did not start, or the cluster cannot be reached; names the address and Ray's own reason."""

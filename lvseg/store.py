@@ -22,6 +22,7 @@ __all__ = [
     "local_copy",
     "location",
     "open_whole",
+    "read_file",
     "remove_tree",
     "stamp",
     "write_bytes",
@@ -31,7 +32,7 @@ __all__ = [
 
 def location(where: str | Path | UPath) -> UPath:
     """A path or URI as a path object. Listings of object stores are never cached: other nodes write there too."""
-    if not isinstance(where, (str, Path)):
+    if isinstance(where, UPath):
         return where
     text = str(where)
     return UPath(text, use_listings_cache=False) if "://" in text and not text.startswith("file://") else UPath(text)
@@ -40,6 +41,23 @@ def location(where: str | Path | UPath) -> UPath:
 def is_local(path: UPath | Path) -> bool:
     """Whether the path is on a mounted file system."""
     return isinstance(path, Path)
+
+
+def read_file(folder: UPath | Path, name: str) -> bytes:
+    """Read a file below a folder. Of a small local one, a path object takes longer to make than the file to read.
+
+    Args:
+        folder: the folder.
+        name: relative to it, with forward slashes.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if not isinstance(folder, Path):
+        content: bytes = (folder / name).read_bytes()
+        return content
+    with open(f"{folder}/{name}", "rb", buffering=0) as file:  # noqa: PTH123
+        return file.read()
 
 
 def write_bytes(path: UPath | Path, data: bytes) -> None:

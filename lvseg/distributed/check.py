@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pickle
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pyarrow as pa
 import ray.data
 
 from lvseg.config import ConvertConfig
-from lvseg.distributed.plan import relative_reason
+from lvseg.distributed.plan import LISTINGS, decode_item, encode_item, list_units, task_count
 from lvseg.distributed.session import ray_session
 from lvseg.errors import SourceError
 from lvseg.findings import Decision, Finding, Skip
@@ -31,15 +31,13 @@ from lvseg.quality import (
     write_report,
 )
 from lvseg.sources import Item, Source, load, open_source
-from lvseg.sources.listing import Listing, Unit
+from lvseg.sources.listing import Listing
 from lvseg.store import UPath, is_local, location
 
 __all__ = ["QualityReport", "check", "draw_pictures"]
 
 ITEMS_IN_PACK = 64
 """Images that are measured together: about half a second of work."""
-UNITS_PER_TASK = 16
-"""A unit takes milliseconds to seconds, a task's start some milliseconds."""
 PACKS_PER_TASK = 4
 """A patient's pack may hold few images."""
 PANELS_PER_TASK = 16
@@ -151,23 +149,10 @@ def _list(source: Source) -> tuple[Listing, list[bytes]]:
     """All that the listing says besides the items, and the items in packs."""
     units, listing = source.units()
     parts, packs = [listing], []
-
-    def list_items(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        found = _list_unit(source, pickle.loads(row["unit"]))
-        yield {"listing": pickle.dumps(dataclasses.replace(found, items=())), "items": b""}
-        for start in range(0, len(found.items), ITEMS_IN_PACK):
-            yield {"listing": b"", "items": _pack(found.items[start : start + ITEMS_IN_PACK])}
-
-    if units:
-        rows = [{"unit": pickle.dumps(unit)} for unit in units]
-        blocks = _task_count(len(rows), UNITS_PER_TASK)
-        dataset = ray.data.from_items(rows, override_num_blocks=blocks).flat_map(list_items)
-        dataset.context.execution_options.preserve_order = True
-        for row in dataset.iter_rows():
-            if row["items"]:
-                packs.append(row["items"])
-            else:
-                parts.append(pickle.loads(row["listing"]))
+    for table in list_units(source, units, stamped=False):
+        parts += [LISTINGS.validate_json(text) for text in table["listing"].drop_null().to_pylist()]
+        items = table["item"].drop_null().to_pylist()
+        packs += [_pack(items[start : start + ITEMS_IN_PACK]) for start in range(0, len(items), ITEMS_IN_PACK)]
     skipped = sorted((skip for part in parts for skip in part.skipped), key=lambda skip: (skip.file, skip.reason))
     merged = Listing(
         items=(),
@@ -190,26 +175,13 @@ def _measure(source: Source, packs: Sequence[bytes], config: ConvertConfig, prog
     progress(0, len(packs))
     if packs:
         rows = [{"items": pack} for pack in packs]
-        blocks = _task_count(len(rows), PACKS_PER_TASK)
+        blocks = task_count(len(rows), PACKS_PER_TASK)
         dataset = ray.data.from_items(rows, override_num_blocks=blocks).map(measure)
         dataset.context.execution_options.preserve_order = True
         for row in dataset.iter_rows():
             measured.append(pickle.loads(row["result"]))
             progress(len(measured), len(packs))
     return measured
-
-
-def _task_count(rows: int, most: int) -> int:
-    """Enough tasks to keep the cluster busy, of few rows each, but not of fewer than need be."""
-    cpus = int(ray.cluster_resources().get("CPU", 1))
-    return max(min(rows, 4 * cpus), -(-rows // most))
-
-
-def _list_unit(source: Source, unit: Unit) -> Listing:
-    try:
-        return source.list_unit(unit)
-    except SourceError as error:
-        return Listing(items=(), skipped=(Skip(unit.case_id, relative_reason(error, source.folder)),))
 
 
 def measure_items(folder: UPath, packed: bytes, config: ConvertConfig) -> _Measured:
@@ -227,13 +199,13 @@ def measure_items(folder: UPath, packed: bytes, config: ConvertConfig) -> _Measu
     )
 
 
-def _pack(items: Sequence[Item]) -> bytes:
-    return zlib.compress(pickle.dumps(tuple(items)), 1)
+def _pack(texts: Sequence[str]) -> bytes:
+    """Encoded items, a line each."""
+    return zlib.compress("\n".join(texts).encode(), 1)
 
 
-def _unpack(data: bytes) -> tuple[Item, ...]:
-    items: tuple[Item, ...] = pickle.loads(zlib.decompress(data))
-    return items
+def _unpack(data: bytes) -> list[Item]:
+    return [decode_item(text) for text in zlib.decompress(data).decode().split("\n")]
 
 
 def draw_pictures(
@@ -261,7 +233,7 @@ def draw_pictures(
         return {"panels": pickle.dumps({name: data for name, data in panels.items() if data})}
 
     parts = [chosen[start : start + PANELS_PER_TASK] for start in range(0, len(chosen), PANELS_PER_TASK)]
-    rows = [{"items": _pack(part)} for part in parts]
+    rows = [{"items": _pack([encode_item(item) for item in part])} for part in parts]
     panels: dict[str, bytes] = {}
     for row in ray.data.from_items(rows, override_num_blocks=len(rows)).map(draw).iter_rows():
         panels |= pickle.loads(row["panels"])

@@ -85,7 +85,10 @@ def _group(places: Rows, shard_of: Rows, shards: Sequence[Shard]) -> Group:
 
 
 def _map(groups: Sequence[Group], function: Callable[[Group], Any]) -> Iterator[Any]:
-    """The results of a function for every group, computed on the cluster, in order."""
+    """The results of a function for every group, in order; computed on the cluster where there are several."""
+    if len(groups) == 1:  # of most data sets: quicker done than sent
+        yield function(groups[0])
+        return
 
     def task(row: dict[str, Any]) -> dict[str, Any]:
         return {"result": pickle.dumps(function(pickle.loads(row["group"])))}

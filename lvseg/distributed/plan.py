@@ -89,7 +89,7 @@ def make_plan(source: Source, folder: UPath, progress: Callable[[int, int], None
 
     def items() -> Iterator[pa.Table]:
         nonlocal done
-        for table in _list_units(source, units):
+        for table in list_units(source, units):
             for text in table["listing"].drop_null().to_pylist():
                 plan.take(LISTINGS.validate_json(text))
                 done += 1
@@ -105,33 +105,47 @@ def make_plan(source: Source, folder: UPath, progress: Callable[[int, int], None
     return plan
 
 
-def _list_units(source: Source, units: Sequence[Unit]) -> Iterator[pa.Table]:
-    """Tables of ``LISTED``, in the units' order."""
+def list_units(source: Source, units: Sequence[Unit], *, stamped: bool = True) -> Iterator[pa.Table]:
+    """List units on the cluster.
 
-    def list_units(block: pa.Table) -> Iterator[pa.Table]:
+    Args:
+        source: from ``open_source``.
+        units: of the source.
+        stamped: whether to say of every item's files when they were changed, which takes a look at each.
+
+    Yields:
+        Tables of ``LISTED``, in the units' order.
+    """
+
+    def list_block(block: pa.Table) -> Iterator[pa.Table]:
         for unit in block["unit"].to_pylist():
-            yield list_unit(source, pickle.loads(unit))
+            yield list_unit(source, pickle.loads(unit), stamped=stamped)
 
     if not units:
         return
-    cpus = int(ray.cluster_resources().get("CPU", 1))
-    blocks = max(min(len(units), 4 * cpus), -(-len(units) // UNITS_PER_TASK))
     rows = [{"unit": pickle.dumps(unit)} for unit in units]
-    dataset = ray.data.from_items(rows, override_num_blocks=blocks).map_batches(
-        list_units, batch_size=None, batch_format="pyarrow"
+    dataset = ray.data.from_items(rows, override_num_blocks=task_count(len(rows), UNITS_PER_TASK)).map_batches(
+        list_block, batch_size=None, batch_format="pyarrow"
     )
     dataset.context.execution_options.preserve_order = True
     yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow")
 
 
-def list_unit(source: Source, unit: Unit) -> pa.Table:
+def task_count(rows: int, most: int) -> int:
+    """Enough tasks to keep the cluster busy, of few rows each, but not of fewer than need be."""
+    cpus = int(ray.cluster_resources().get("CPU", 1))
+    return max(min(rows, 4 * cpus), -(-rows // most))
+
+
+def list_unit(source: Source, unit: Unit, *, stamped: bool = True) -> pa.Table:
     """One unit as a table of ``LISTED``. A unit that cannot be listed costs only itself."""
     try:
         listing = source.list_unit(unit)
     except SourceError as error:
         skip = Skip(unit.folders[0] if unit.folders else unit.case_id, relative_reason(error, source.folder))
         listing = Listing(items=(), skipped=(skip,))
-    stamps = _stamps(source.folder, {file for item in listing.items for file in item.files})
+    files = {file for item in listing.items for file in item.files}
+    stamps = _stamps(source.folder, files) if stamped else dict.fromkeys(files, "")
     rows: list[dict[str, Any]] = [{"listing": _encode_listing(listing)}]
     for item in listing.items:
         own = " ".join(stamps[file] for file in item.files)

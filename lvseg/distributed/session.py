@@ -10,7 +10,7 @@ from typing import Any
 
 import ray
 
-from lvseg.errors import ConfigError
+from lvseg.errors import ClusterError, ConfigError
 from lvseg.quiet import TENSORFLOW_LEVEL
 
 QUIET_ENVIRONMENT = {TENSORFLOW_LEVEL: "3", "RAY_TRAIN_V2_ENABLED": "1"}
@@ -29,6 +29,9 @@ def ray_session(min_cpus: int = 1, verbose: bool = False) -> Iterator[None]:
     With ``RAY_ADDRESS`` set (``ray job submit`` sets it) that cluster is used; otherwise a
     cluster of this machine's cores, at least ``min_cpus``, is started and ended.
     A connection that is already there is used and left as it is.
+
+    Raises:
+        ClusterError: Ray does not start, or the cluster cannot be reached.
     """
     if ray.is_initialized():
         yield
@@ -36,17 +39,27 @@ def ray_session(min_cpus: int = 1, verbose: bool = False) -> Iterator[None]:
     if verbose:
         os.environ.setdefault(TENSORFLOW_LEVEL, "0")
     os.environ.update(quiet_environment())
+    try:
+        _connect(min_cpus, verbose)
+    except Exception as error:  # Ray has no class of its own for this, and raises bare Exceptions too
+        ray.shutdown()
+        address = os.environ.get(ADDRESS_VARIABLE)
+        what = f"{ADDRESS_VARIABLE} {address}: no connection to the cluster" if address else "Ray does not start here"
+        raise ClusterError(f"{what}: {' '.join(str(error).split())[:300] or type(error).__name__}") from error
+    _quiet_libraries(verbose)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _connect(min_cpus: int, verbose: bool) -> None:
     level = logging.INFO if verbose else logging.ERROR
     if os.environ.get(ADDRESS_VARIABLE):
         ray.init(address="auto", logging_level=level, log_to_driver=verbose)
     else:
         cpus = max(os.cpu_count() or 1, min_cpus)
         ray.init(address="local", num_cpus=cpus, include_dashboard=False, logging_level=level, log_to_driver=verbose)
-    _quiet_libraries(verbose)
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 _print_of_ray = getattr(ray._private.worker, "print_to_stdstream", None)

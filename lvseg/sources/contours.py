@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,13 +90,23 @@ def read_contour(path: UPath | Path) -> NDArray[np.float64]:
 def parse_contour(data: bytes, name: str) -> NDArray[np.float64]:
     """The same from bytes already read; the name is for messages."""
     lines = data.decode("utf-8", errors="replace").splitlines()
-    points = [_point(line, number, name) for number, line in enumerate(lines, start=1) if line.strip()]
-    contour = np.array(points, np.float64).reshape(-1, 2)
+    contour = _points(lines, name)
     try:
         check_contour(contour)
     except ContourError as error:
         raise ContourError(f"{name}: {error}") from None
     return contour
+
+
+def _points(lines: Sequence[str], name: str) -> NDArray[np.float64]:
+    pairs = [pair for line in lines if (pair := line.split())]
+    try:
+        numbers = [float(number) for x, y in pairs for number in (x, y)]
+    except ValueError:  # look line by line which it is
+        numbers = [
+            number for at, line in enumerate(lines, start=1) if line.strip() for number in _point(line, at, name)
+        ]
+    return np.array(numbers, np.float64).reshape(-1, 2)
 
 
 def _point(line: str, number: int, name: str) -> tuple[float, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +15,14 @@ from numpy.typing import NDArray
 from pydicom.config import disable_value_validation
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from lvseg.errors import SourceError
 from lvseg.slices import Place
+from lvseg.sources.elements import bytes_of, is_absent, number_of, numbers_of, tag_of, text_of
+from lvseg.sources.scan import scan
 
-__all__ = ["DicomImage", "instance_key", "number_of", "numbers_of", "parse_dicom", "reading_dicom"]
+__all__ = ["DicomImage", "instance_key", "parse_dicom", "reading_dicom"]
 
 Pair: TypeAlias = tuple[float, float] | None
 Triple: TypeAlias = tuple[float, float, float] | None
@@ -29,6 +31,7 @@ Sextuple: TypeAlias = tuple[float, float, float, float, float, float] | None
 NEEDED = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "PixelRepresentation", "PixelData")
 CHECKED = ("PhotometricInterpretation", "NumberOfFrames", "RescaleSlope", "RescaleIntercept")
 DECODING = ("BitsStored", "HighBit", "PlanarConfiguration")
+SIZE = ("Rows", "Columns", "BitsAllocated", "PixelRepresentation")
 PLACE = (
     "SOPInstanceUID",
     "InstanceNumber",
@@ -39,6 +42,7 @@ PLACE = (
     "ImagePositionPatient",
     "ImageOrientationPatient",
 )
+TAGS = {int(tag): tag for tag in map(tag_of, (*NEEDED, *CHECKED, *DECODING, *PLACE))}
 
 INTEGERS = (np.uint8, np.int16, np.uint16)
 """Types of rescaled pixels, first fit; where none holds them, float32 does."""
@@ -70,7 +74,9 @@ def parse_dicom(data: bytes, name: str) -> DicomImage:
             compressed in a way that no installed package decodes.
     """
     with reading_dicom(name):
-        header = pydicom.dcmread(BytesIO(data), specific_tags=[*NEEDED, *CHECKED, *DECODING, *PLACE])
+        header = scan(data, TAGS, pixels=True)
+        if header is None:
+            header = pydicom.dcmread(BytesIO(data), specific_tags=[*TAGS.values()])
         _check_grey(header, name)
         pixels = _rescale(_stored_pixels(header, name), header, name)
         return DicomImage(pixels, _place(header, name), instance_key(header))
@@ -97,7 +103,7 @@ def reading_dicom(name: str) -> Iterator[None]:
 
 def instance_key(header: pydicom.Dataset) -> str:
     """Hash of the SOPInstanceUID, empty where there is none: tells equal images without naming them."""
-    uid = str(header.get("SOPInstanceUID") or "").strip()
+    uid = text_of(header, "SOPInstanceUID")
     return hashlib.sha256(uid.encode()).hexdigest()[:32] if uid else ""
 
 
@@ -106,15 +112,14 @@ def _check_grey(header: pydicom.Dataset, name: str) -> None:
     if frames is not None and frames != 1:
         raise SourceError(f"{name}: NumberOfFrames is {frames:g}: multi-frame DICOM, expected one file for each image")
     for keyword in NEEDED:
-        if header.get(keyword) is None:
+        if is_absent(header, keyword):
             raise SourceError(f"{name}: DICOM file without {keyword}, cut short or not an image")
-    photometric = header.get("PhotometricInterpretation")
+    photometric = text_of(header, "PhotometricInterpretation")
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise SourceError(f"{name}: PhotometricInterpretation is {photometric!r}, expected MONOCHROME1 or MONOCHROME2")
-    if header.SamplesPerPixel != 1:
-        raise SourceError(f"{name}: SamplesPerPixel is {header.SamplesPerPixel}, expected 1")
-    if header.BitsAllocated not in (8, 16):
-        raise SourceError(f"{name}: BitsAllocated is {header.BitsAllocated}, expected 8 or 16")
+    for keyword, allowed in (("SamplesPerPixel", (1,)), ("BitsAllocated", (8, 16))):
+        if (found := number_of(header, keyword, name)) not in allowed:
+            raise SourceError(f"{name}: {keyword} is {found:g}, expected {' or '.join(map(str, allowed))}")
 
 
 def _stored_pixels(header: pydicom.Dataset, name: str) -> NDArray[np.integer]:
@@ -123,15 +128,29 @@ def _stored_pixels(header: pydicom.Dataset, name: str) -> NDArray[np.integer]:
     syntax = meta.get("TransferSyntaxUID")
     if syntax is not None and syntax.is_compressed and not syntax.is_deflated:
         _check_decoder(syntax, name)
-    elif len(header.PixelData) < (expected := header.Rows * header.Columns * header.BitsAllocated // 8):
-        # pydicom may only warn when bytes are missing
-        raise SourceError(f"{name}: truncated, {len(header.PixelData)} bytes of pixel data, expected {expected}")
-    pixels = header.pixel_array
+        pixels = header.pixel_array
+    else:
+        pixels = _native_pixels(header, syntax, name)
     pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
-    if header.PhotometricInterpretation == "MONOCHROME1":
+    if text_of(header, "PhotometricInterpretation") == "MONOCHROME1":
         low, high = _stored_range(header)
         pixels = np.subtract(np.array(low + high).astype(pixels.dtype), pixels)
     return pixels
+
+
+def _native_pixels(header: pydicom.Dataset, syntax: pydicom.uid.UID | None, name: str) -> NDArray[np.integer]:
+    """Pixels that are not compressed: the usual ones as they lie in the file, any other by pydicom."""
+    rows, columns, bits, signed = (int(number_of(header, keyword, name) or 0) for keyword in SIZE)
+    data, expected = bytes_of(header, "PixelData"), rows * columns * bits // 8
+    if len(data) < expected:  # pydicom may only warn
+        raise SourceError(f"{name}: truncated, {len(data)} bytes of pixel data, expected {expected}")
+    padding, unused = len(data) - expected, bits - int(number_of(header, "BitsStored", name) or 0)
+    if syntax not in (ExplicitVRLittleEndian, ImplicitVRLittleEndian) or padding > 1 or not 0 <= unused < bits:
+        return cast(NDArray[np.integer], header.pixel_array)
+    kind = np.dtype(f"<{'i' if signed else 'u'}{bits // 8}")
+    pixels: NDArray[np.integer] = np.frombuffer(data, kind, rows * columns).reshape(rows, columns)
+    # Unused bits may hold anything (PS3.5 section 8.1.1); shifting there and back keeps the sign.
+    return pixels if unused == 0 else (pixels << unused) >> unused
 
 
 def _check_decoder(syntax: pydicom.uid.UID, name: str) -> None:
@@ -180,31 +199,3 @@ def _place(header: pydicom.Dataset, name: str) -> Place:
         image_position_patient=cast(Triple, numbers_of(header, "ImagePositionPatient", 3, name)),
         image_orientation_patient=cast(Sextuple, numbers_of(header, "ImageOrientationPatient", 6, name)),
     )
-
-
-def number_of(header: pydicom.Dataset, keyword: str, name: str) -> float | None:
-    """The number of an element, ``None`` where it is absent or empty.
-
-    Raises:
-        SourceError: it is no finite number.
-    """
-    numbers = numbers_of(header, keyword, 1, name)
-    return numbers[0] if numbers else None
-
-
-def numbers_of(header: pydicom.Dataset, keyword: str, count: int, name: str) -> tuple[float, ...] | None:
-    """The numbers of an element, ``None`` where it is absent or empty.
-
-    Raises:
-        SourceError: not ``count`` finite numbers.
-    """
-    try:
-        value: Any = header.get(keyword)
-        if value is None or value == "":
-            return None
-        numbers = tuple(float(part) for part in (value if count > 1 else [value]))
-    except (ValueError, TypeError, OverflowError):
-        raise SourceError(f"{name}: {keyword} is not a number") from None
-    if len(numbers) != count or not all(map(math.isfinite, numbers)):
-        raise SourceError(f"{name}: {keyword} is {numbers}, expected {count} finite numbers")
-    return numbers

@@ -17,7 +17,7 @@ from lvseg.sources.contours import parse_contour
 from lvseg.sources.dicom import parse_dicom
 from lvseg.sources.listing import DicomItem
 from lvseg.sources.pseudonym import public_path
-from lvseg.store import UPath
+from lvseg.store import UPath, read_file
 
 __all__ = ["load_dicom_item"]
 
@@ -74,7 +74,7 @@ class _Reader:
 
     def read(self, path: str) -> bytes:
         try:
-            data = (self._folder / path).read_bytes()
+            data = read_file(self._folder, path)
         except OSError as error:
             raise SourceError(f"{self.shown(path)}: cannot be read: {error.strerror or type(error).__name__}") from None
         self.sha256.update(data)

@@ -13,11 +13,13 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.filereader import read_partial
-from pydicom.tag import BaseTag, Tag
+from pydicom.tag import BaseTag
 
 from lvseg.errors import SourceError
-from lvseg.sources.dicom import instance_key, number_of, numbers_of, reading_dicom
+from lvseg.sources.dicom import instance_key, reading_dicom
+from lvseg.sources.elements import number_of, numbers_of, tag_of, text_of
 from lvseg.sources.listing import Collector, walk
+from lvseg.sources.scan import PIXEL_GROUP, scan
 from lvseg.store import UPath, is_local
 
 __all__ = ["ImageHeader", "parse_header", "read_headers"]
@@ -28,7 +30,6 @@ NUMBERED_NAME = re.compile(r"(?:.*?IM[-_](?P<series>\d+)[-_]|.*[-_]|)(?P<number>
 
 HEAD_BYTES = 1 << 15
 """Read first; holds everything before the pixels in all but odd files, which are then read whole."""
-PIXEL_GROUP = 0x7FE0
 REQUESTS = 16
 """Requests to an object store at a time."""
 LEVELS = 3
@@ -50,7 +51,7 @@ KEYWORDS = (
     "ImagePositionPatient",
     "ImageOrientationPatient",
 )
-TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in KEYWORDS]
+TAGS = {int(tag): tag for tag in map(tag_of, KEYWORDS)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -165,6 +166,8 @@ def parse_header(head: bytes, path: UPath, name: str) -> ImageHeader:
 
 def _until_pixels(data: bytes) -> pydicom.Dataset | None:
     """The header, or None where the data end before the pixels begin."""
+    if (plain := scan(data, TAGS, pixels=False)) is not None:
+        return plain
     reached = False
 
     def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
@@ -173,7 +176,7 @@ def _until_pixels(data: bytes) -> pydicom.Dataset | None:
         return reached
 
     try:
-        header = read_partial(BytesIO(data), stop_when=at_pixels, specific_tags=TAGS)
+        header = read_partial(BytesIO(data), stop_when=at_pixels, specific_tags=[*TAGS.values()])
     except Exception:
         if len(data) == HEAD_BYTES:  # cut in the middle of an element, or of a deflated data set
             return None
@@ -195,7 +198,7 @@ def _image_header(header: pydicom.Dataset, path: UPath, name: str) -> ImageHeade
     return ImageHeader(
         path=path,
         number=number,
-        series_uid=str(header.get("SeriesInstanceUID") or ""),
+        series_uid=text_of(header, "SeriesInstanceUID"),
         series_number=_whole(header, "SeriesNumber", name),
         name_series=int(in_name["series"]) if in_name and in_name["series"] else None,
         instance_key=instance_key(header),

@@ -39,6 +39,13 @@ def converted(cluster: None, phantom: Path, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="session")
+def tfrecords(cluster: None, phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
+    """The phantom as TFRecords, and their manifest."""
+    records = tmp_path_factory.mktemp("records") / "tfrecord"
+    return records, convert(phantom, records, ConvertConfig(val_fraction=0.34, shard_images=8, format="tfrecord"))
+
+
+@pytest.fixture(scope="session")
 def made(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
     """Discs as Parquet records, written without a conversion, and their manifest."""
     records = tmp_path_factory.mktemp("made") / "parquet"

@@ -82,6 +82,16 @@ def test_the_same_findings_in_groups(
     assert summaries == sorted(summarise(Facts(table), expected), key=lambda case: case.case_id)
 
 
+@pytest.mark.ray
+def test_the_same_findings_on_the_cluster(
+    cluster: None, facts: list[dict[str, Any]], job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, shards = noted(job, facts, np.arange(len(facts)), per_shard=7)
+    at_once = control.judge(job, plan, shards)
+    monkeypatch.setattr(control, "GROUP_ROWS", 15)
+    assert control.judge(job, plan, shards) == at_once
+
+
 def test_images_that_could_not_be_used_have_no_facts(
     facts: list[dict[str, Any]], job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:

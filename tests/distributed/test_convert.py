@@ -1,6 +1,5 @@
 """Conversion as a real Ray Data job."""
 
-import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -51,18 +50,17 @@ def test_records_hold_what_the_phantom_says(converted: tuple[Path, Manifest], ph
         assert item.place.slice_index is not None
 
 
-def test_same_bytes_again_and_same_records_in_the_other_format(
-    converted: tuple[Path, Manifest], phantom: Path, tmp_path: Path
-) -> None:
+def test_same_bytes_again(converted: tuple[Path, Manifest], phantom: Path, tmp_path: Path) -> None:
     records, manifest = converted
-    settings = ConvertConfig(val_fraction=0.34, shard_images=8)
-    again = convert(phantom, tmp_path / "again", settings)
+    again = convert(phantom, tmp_path / "again", ConvertConfig(val_fraction=0.34, shard_images=8))
     assert again == manifest
     for path in records.iterdir():
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
-    tfrecord = convert(phantom, tmp_path / "tfrecord", dataclasses.replace(settings, format="tfrecord"))
-    assert tfrecord.records_sha256 == manifest.records_sha256
-    for ours, theirs in zip(slices_of(records, manifest), slices_of(tmp_path / "tfrecord", tfrecord), strict=True):
+
+
+def test_same_records_in_the_other_format(converted: tuple[Path, Manifest], tfrecords: tuple[Path, Manifest]) -> None:
+    assert tfrecords[1].records_sha256 == converted[1].records_sha256
+    for ours, theirs in zip(slices_of(*converted), slices_of(*tfrecords), strict=True):
         assert ours.name == theirs.name
         np.testing.assert_array_equal(ours.image, theirs.image)
         np.testing.assert_array_equal(ours.mask, theirs.mask)
@@ -94,21 +92,25 @@ def test_folder_that_holds_something_else_is_left_alone(cluster: None, phantom: 
 
 
 def test_overwrite_leaves_no_old_file(cluster: None, phantom: Path, tmp_path: Path) -> None:
-    convert(phantom, tmp_path, ConvertConfig(shard_images=4))
+    convert(phantom, tmp_path, ConvertConfig(format="tfrecord", shard_images=4))
     with pytest.raises(RecordsError, match="overwrite"):
         convert(phantom, tmp_path, ConvertConfig())
-    manifest = convert(phantom, tmp_path, ConvertConfig(format="tfrecord"), overwrite=True)
+    manifest = convert(phantom, tmp_path, ConvertConfig(), overwrite=True)
     files = {file.file for part in manifest.splits.values() for file in part.files}
-    others = {"manifest.json", "split.csv", "schema.json", "quality.json", "quality.html"}
-    assert {path.name for path in tmp_path.iterdir()} == files | others
-    convert(phantom, tmp_path, ConvertConfig(), overwrite=True)
-    assert not (tmp_path / "schema.json").exists()
+    assert {path.name for path in tmp_path.iterdir()} == files | {
+        "manifest.json",
+        "split.csv",
+        "quality.json",
+        "quality.html",
+    }
 
 
-def test_nothing_usable_for_validation_is_an_error(cluster: None, phantom: Path, tmp_path: Path) -> None:
+def test_nothing_usable_for_validation_is_an_error(
+    converted: tuple[Path, Manifest], phantom: Path, tmp_path: Path
+) -> None:
     source = tmp_path / "source"
     shutil.copytree(phantom, source)
-    first = convert(source, tmp_path / "whole", ConvertConfig(val_fraction=0.34)).splits["val"].case_ids[0]
+    first = converted[1].splits["val"].case_ids[0]
     for contour in source.glob(f"contourfiles/{first}/i-contours/*.txt"):
         contour.write_text("1 1\n")
     with pytest.raises(SourceError, match="no usable image for split val"):

@@ -86,13 +86,13 @@ def test_the_courses_exercise(cluster: None, sunnybrook: Path, tmp_path: Path) -
         np.testing.assert_array_equal(record["mask"], masks[str(record["name"])])
 
 
-def test_a_schema_beside_tfrecords(cluster: None, phantom: Path, tmp_path: Path) -> None:
-    manifest = convert(phantom, tmp_path, ConvertConfig(format="tfrecord", val_fraction=0.34))
-    schema = json.loads((tmp_path / "schema.json").read_text())
+def test_a_schema_beside_tfrecords(tfrecords: tuple[Path, Manifest]) -> None:
+    records, manifest = tfrecords
+    schema = json.loads((records / "schema.json").read_text())
     assert [feature["name"] for feature in schema["features"]] == SCHEMA.names
     import tensorflow as tf
 
-    record = next(iter(tf.data.TFRecordDataset(str(tmp_path / manifest.splits["val"].files[0].file))))
+    record = next(iter(tf.data.TFRecordDataset(str(records / manifest.splits["val"].files[0].file))))
     features = tf.train.Example.FromString(record.numpy()).features.feature
     for feature in schema["features"]:
         if feature["name"] in features:

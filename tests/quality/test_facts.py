@@ -1,6 +1,7 @@
 """What is measured of one slice."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -61,6 +62,39 @@ def test_crossings_count_true_crossings_only() -> None:
     for points, crossings in ((bow_tie, 1), (touching, 0), (circle(64, 60, 12), 0)):
         heart = dataclasses.replace(make_heart(), contours=Contours(endocardium=points))
         assert facts_of(heart)["endocardium_crossings"] == crossings
+
+
+def count_crossings(points: np.ndarray) -> int:
+    """Pair by pair, as the definition says."""
+
+    def side(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:
+        return float(np.sign((b - a)[0] * (c - a)[1] - (b - a)[1] * (c - a)[0]))
+
+    edges = list(zip(points, np.roll(points, -1, axis=0), strict=True))
+    return sum(
+        side(a, b, c) * side(a, b, d) < 0 and side(c, d, a) * side(c, d, b) < 0
+        for (a, b), (c, d) in itertools.combinations(edges, 2)
+    )
+
+
+def test_crossings_of_many_shapes() -> None:
+    generator = np.random.default_rng(0)
+    turns = 2 * np.pi * np.arange(11) / 11
+    shapes = [
+        np.column_stack([np.cos(rounds * turns), np.sin(rounds * turns)]) * generator.uniform(8, 20, (11, 1))
+        for rounds in (1, -1, 2, -2, 3, 5)
+        for _ in range(6)
+    ]
+    shapes += [generator.uniform(-20, 20, (8, 2)) for _ in range(20)]
+    counts = []
+    for shape in shapes:
+        points = np.round(2 * shape) / 2 + 64.0
+        counts.append(count_crossings(points))
+        for each in (points, np.concatenate([points, points[:1]])):  # closed explicitly too
+            heart = dataclasses.replace(make_heart(), contours=Contours(endocardium=each))
+            assert facts_of(heart)["endocardium_crossings"] == counts[-1]
+    assert counts[:12] == [0] * 12
+    assert min(counts[12:36]) > 0
 
 
 def test_hashes_tell_equal_pixels_and_points() -> None:

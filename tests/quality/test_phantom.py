@@ -33,7 +33,7 @@ def check(folder: Path) -> tuple[Listing, pa.Table, list[Finding]]:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_clean_phantom_is_silent(layout: Any, tmp_path: Path) -> None:
-    write_phantom(tmp_path / "source", layout=layout, patients=3, size=96, slices=6, phases=4)
+    write_phantom(tmp_path / "source", layout=layout, patients=2, size=96, slices=6, phases=4)
     listing, facts, findings = check(tmp_path / "source")
     assert facts.num_rows == len(listing.items) > 20
     assert findings == []
@@ -61,7 +61,7 @@ def test_every_trap_is_found_where_it_was_planted(layout: Any, tmp_path: Path) -
 
 
 def test_ejection_fraction_is_the_phantoms(tmp_path: Path) -> None:
-    write_phantom(tmp_path / "source", patients=3, slices=6, phases=4, labelled_only=True)
+    write_phantom(tmp_path / "source", patients=3, size=128, slices=6, phases=4, labelled_only=True)
     _, facts, _ = check(tmp_path / "source")
     write_report(tmp_path, [], facts, {})
     truth = {p["original_id"]: p for p in json.loads((tmp_path / "source" / "truth.json").read_text())["patients"]}

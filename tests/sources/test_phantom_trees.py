@@ -11,7 +11,7 @@ from lvseg.phantom import write_phantom
 from lvseg.sources import Listing, discover
 
 LAYOUTS = ("challenge", "cap", "linked")
-SIZES = {"size": 64, "slices": 4, "phases": 10}
+SIZES = {"size": 64, "slices": 4, "phases": 6}
 TRAPS = {
     "challenge": (
         "wrong-series-number",

@@ -8,28 +8,26 @@ import pytest
 from lvseg.cli import main
 from lvseg.config import CheckConfig, ConvertConfig
 from lvseg.distributed.check import check
-from lvseg.distributed.session import ray_session
 from lvseg.errors import SourceError
 from lvseg.phantom import write_phantom
-
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 TRAPS = ("contour-off-heart", "two-point-contour", "missing-es-slice", "stray-files")
 
 
-def test_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.ray
+@pytest.mark.slow
+def test_end_to_end(cluster: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clean, bad, out = tmp_path / "clean", tmp_path / "bad", tmp_path / "report"
     write_phantom(clean, patients=2, size=64, slices=5, phases=4)
     write_phantom(bad, patients=5, size=96, slices=6, phases=4, traps=TRAPS)
-    with ray_session():
-        report = check(clean, ConvertConfig())
-        assert (report.findings, report.skipped) == ((), ())
-        assert report.unlabelled_images > 0
-        assert main(["check", str(clean), "--strict"]) == 0
-        assert "nothing found" in capsys.readouterr().out
-        assert main(["check", str(bad), "--out", str(out)]) == 0
-        printed = capsys.readouterr().out
-        assert main(["check", str(bad), "--strict"]) == 1
+    report = check(clean, ConvertConfig())
+    assert (report.findings, report.skipped) == ((), ())
+    assert report.unlabelled_images > 0
+    assert main(["check", str(clean), "--strict"]) == 0
+    assert "nothing found" in capsys.readouterr().out
+    assert main(["check", str(bad), "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert main(["check", str(bad), "--strict"]) == 1
     content = json.loads((out / "quality.json").read_text())
     truth = json.loads((bad / "truth.json").read_text())
     expected = {(trap["check"], trap["case_id"]) for trap in truth["traps"] if trap["check"]}
