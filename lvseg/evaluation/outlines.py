@@ -1,0 +1,156 @@
+"""How far two closed contours agree: overlap of their areas, distances of their outlines.
+
+Areas and distances are those of the polygons themselves, not of pixels, so that fractions of a pixel count. Where a
+polygon crosses itself, what an odd number of its turns enclose is inside, as in ``lvseg.rasterize``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import nan
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+__all__ = ["ContourScore", "compare_contours", "conformity"]
+
+Points = NDArray[np.float64]
+
+STEP_PX = 0.25
+"""Distance, pixels, of the points on an outline at which distances are measured; half the lattice of contour files."""
+TANGENT_PX = 1.5
+"""The tangent at a point is the chord from this far before it to this far behind.
+
+A contour of a mask is a staircase whose edges are up to 45° off the outline that it stands for, and a distance along
+a wrong normal is too long. On circles of 8 to 22 px drawn as masks, 3 px from another contour, the mean error is
+0.13 px with a chord to the next points and 0.02 px with this one. On outlines that bend evenly the chord is exact; on
+squares 3 px apart, whose corners it rounds, it adds 0.02 px.
+"""
+MIN_POINTS = 16
+"""Points on the outline of even the smallest contour."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContourScore:
+    """Agreement of an automatic contour with a manual one; lengths are in mm, or pixels where no spacing is known."""
+
+    dice: float
+    """2·|A∩M| / (|A| + |M|)."""
+    sensitivity: float
+    """|A∩M| / |M|."""
+    precision: float
+    """|A∩M| / |A|."""
+    conformity: float
+    """(3·Dice - 2) / Dice; NaN where Dice is 0."""
+    apd: float
+    """Average perpendicular distance from the automatic contour to the manual one."""
+    apd_missed: float
+    """Share of the automatic contour whose normal does not meet the manual one: the nearest distance counts there."""
+    hd95: float
+    """Hausdorff distance of 95 %: the larger of both contours' 95th percentiles of the distance to the other."""
+    assd: float
+    """Average symmetric surface distance: mean distance to the other contour, over both outlines."""
+
+
+def compare_contours(
+    auto_xy_px: Points, manual_xy_px: Points, pixel_spacing: tuple[float, float] | None = None
+) -> ContourScore:
+    """Score an automatic contour against a manual one.
+
+    Args:
+        auto_xy_px: (N, 2) (column, row); the last point is joined to the first.
+        manual_xy_px: (M, 2), of the same image.
+        pixel_spacing: (row, column) spacing, mm; None: lengths stay in pixels.
+
+    Returns:
+        The scores; APD is not symmetric: it walks along the automatic contour.
+    """
+    row_mm, column_mm = pixel_spacing or (1.0, 1.0)
+    auto, manual = (np.asarray(points, np.float64) * (column_mm, row_mm) for points in (auto_xy_px, manual_xy_px))
+    pixel = (row_mm + column_mm) / 2
+    along_auto, along_manual = resample(auto, STEP_PX * pixel), resample(manual, STEP_PX * pixel)
+    to_manual, to_auto = _nearest(along_auto, manual), _nearest(along_manual, auto)
+    perpendicular = _along_normals(along_auto, _normals(along_auto, TANGENT_PX * pixel), manual)
+    missed = np.isinf(perpendicular)
+    inside, auto_area, manual_area = _areas(auto, manual)
+    dice = 2 * inside / (auto_area + manual_area)
+    return ContourScore(
+        dice=dice,
+        sensitivity=inside / manual_area,
+        precision=inside / auto_area,
+        conformity=conformity(dice),
+        apd=float(np.where(missed, to_manual, perpendicular).mean()),
+        apd_missed=float(missed.mean()),
+        hd95=float(max(np.percentile(to_manual, 95), np.percentile(to_auto, 95))),
+        assd=float(np.concatenate([to_manual, to_auto]).mean()),
+    )
+
+
+def conformity(dice: float) -> float:
+    """(3·Dice - 2) / Dice: the area in both over the area in one only, 1 minus that; NaN where Dice is 0."""
+    return (3 * dice - 2) / dice if dice else nan
+
+
+def resample(contour: Points, step: float) -> Points:
+    """Points at equal distances along a closed contour, at most ``step`` apart."""
+    closed = np.vstack([contour, contour[:1]])
+    along = np.r_[0, np.cumsum(np.hypot(*np.diff(closed, axis=0).T))]
+    count = max(MIN_POINTS, int(np.ceil(along[-1] / step)))
+    at = np.arange(count) * (along[-1] / count)
+    return np.stack([np.interp(at, along, closed[:, axis]) for axis in (0, 1)], axis=1)
+
+
+def _normals(points: Points, reach: float) -> Points:
+    """(N, 2) unit normals of evenly spaced points, across the chord from ``reach`` before to ``reach`` behind."""
+    step = float(np.hypot(*(points[1] - points[0])))
+    # A corner of the contour may lie between the first two points: their distance is then a little short.
+    reached = min(max(1, round(reach / step)) if step > 0 else 1, len(points) // 8)
+    chord = np.roll(points, -reached, axis=0) - np.roll(points, reached, axis=0)
+    length = np.hypot(*chord.T)
+    return np.stack([-chord[:, 1], chord[:, 0]], axis=1) / np.where(length > 0, length, 1)[:, np.newaxis]
+
+
+def _along_normals(points: Points, normals: Points, contour: Points) -> NDArray[np.float64]:
+    """(N,) distance from each point, along its normal either way, to the contour; infinite where it does not meet it.
+
+    Point + t · normal = start + u · edge, solved for every point and every edge of the contour.
+    """
+    edges = np.roll(contour, -1, axis=0) - contour
+    between = contour - points[:, np.newaxis]
+    across = _cross(normals[:, np.newaxis], edges)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = _cross(between, edges) / across
+        u = _cross(between, normals[:, np.newaxis]) / across
+    # An edge along the normal has no single crossing; its ends belong to its neighbours too.
+    met = np.isfinite(t) & (u >= -_ROUNDING) & (u <= 1 + _ROUNDING)
+    return np.asarray(np.where(met, np.abs(t), np.inf).min(axis=1))
+
+
+_ROUNDING = 1e-9
+"""Share of an edge by which floating point may miss its end."""
+
+
+def _cross(a: Points, b: Points) -> NDArray[np.float64]:
+    return np.asarray(a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0])
+
+
+def _nearest(points: Points, contour: Points) -> NDArray[np.float64]:
+    """(N,) distance from each point to the outline of a contour."""
+    return np.asarray(shapely.distance(shapely.points(points), shapely.linearrings(contour)))
+
+
+def _areas(auto: Points, manual: Points) -> tuple[float, float, float]:
+    """Area in both, area of the one, area of the other."""
+    first, second = _polygon(auto), _polygon(manual)
+    return float(shapely.area(shapely.intersection(first, second))), float(first.area), float(second.area)
+
+
+def _polygon(contour: Points) -> shapely.Geometry:
+    polygon = shapely.polygons(contour)
+    if shapely.is_valid(polygon):
+        return polygon
+    parts = shapely.get_parts(shapely.make_valid(polygon))
+    # Where a contour runs back on itself there are lines among the parts.
+    parts = [part for each in parts for part in shapely.get_parts(each)]
+    return shapely.union_all([part for part in parts if part.geom_type == "Polygon"])
