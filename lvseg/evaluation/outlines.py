@@ -114,25 +114,19 @@ def _normals(points: Points, reach: float) -> Points:
 def _along_normals(points: Points, normals: Points, contour: Points) -> NDArray[np.float64]:
     """(N,) distance from each point, along its normal either way, to the contour; infinite where it does not meet it.
 
-    Point + t · normal = start + u · edge, solved for every point and every edge of the contour.
+    An edge meets the line along a normal when its ends lie on two sides of it; the line itself belongs to one side, so
+    that a corner on it counts once.
     """
-    edges = np.roll(contour, -1, axis=0) - contour
-    between = contour - points[:, np.newaxis]
-    across = _cross(normals[:, np.newaxis], edges)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = _cross(between, edges) / across
-        u = _cross(between, normals[:, np.newaxis]) / across
-    # An edge along the normal has no single crossing; its ends belong to its neighbours too.
-    met = np.isfinite(t) & (u >= -_ROUNDING) & (u <= 1 + _ROUNDING)
-    return np.asarray(np.where(met, np.abs(t), np.inf).min(axis=1))
-
-
-_ROUNDING = 1e-9
-"""Share of an edge by which floating point may miss its end."""
-
-
-def _cross(a: Points, b: Points) -> NDArray[np.float64]:
-    return np.asarray(a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0])
+    closed = np.vstack([contour, contour[:1]]).T
+    tangents = normals[:, ::-1] * (1, -1)
+    beside = tangents @ closed - (tangents * points).sum(axis=1)[:, np.newaxis]
+    side = beside >= 0
+    point, edge = np.nonzero(side[:, :-1] != side[:, 1:])
+    share = beside[point, edge] / (beside[point, edge] - beside[point, edge + 1])
+    met = closed[:, edge] + share * (closed[:, edge + 1] - closed[:, edge])
+    distances = np.full(len(points), np.inf)
+    np.minimum.at(distances, point, np.hypot(*(met - points[point].T)))
+    return distances
 
 
 def _nearest(points: Points, contour: Points) -> NDArray[np.float64]:
