@@ -88,6 +88,7 @@ def plot_agreements(agreements: Sequence[Agreement]) -> bytes:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.6 * len(agreements), 3.4), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.12)  # type: ignore[union-attr]
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(agreements), squeeze=False)[0]
     for axis, agreement in zip(axes, agreements, strict=True):
@@ -106,7 +107,12 @@ def _plot(axis: Axes, agreement: Agreement) -> None:
         if np.isfinite(value):
             axis.axhline(value, color="#444444", linewidth=1, linestyle=style)
             axis.annotate(
-                f"{value:.1f}", (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", size=8
+                f"{round(value, 1) + 0.0:.1f}",
+                (1, value),
+                xycoords=("axes fraction", "data"),
+                ha="right",
+                va="bottom",
+                size=8,
             )
     axis.axhline(0, color="#bbbbbb", linewidth=0.8, zorder=1)
     axis.set(title=name, xlabel=f"mean of both, {unit}", ylabel=f"automatic − manual, {unit}")

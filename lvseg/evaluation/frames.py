@@ -58,7 +58,13 @@ def contours_from_mask(
     return _on_source(Contours(**found), grid)
 
 
-def frame_from_mask(item: Slice, mask: NDArray[Any], labels: LabelConvention, structures: Structures) -> Frame:
+def frame_from_mask(
+    item: Slice,
+    mask: NDArray[Any],
+    structures: Structures,
+    labels: LabelConvention = "given",
+    learnt_labels: LabelConvention = "given",
+) -> Frame:
     """The frame of a labelled image and a predicted mask.
 
     The reference are the slice's own contours; where it has none, those of its label mask.
@@ -66,8 +72,9 @@ def frame_from_mask(item: Slice, mask: NDArray[Any], labels: LabelConvention, st
     Args:
         item: with its label; may be cropped or resampled.
         mask: (rows, columns) predicted classes, on the slice's own pixels.
-        labels: convention of the labels that the model learnt.
-        structures: what the model draws: an epicardium that it does not know is not missed.
+        structures: what both the label and the model have: without ``endo+myo`` the epicardium is left out.
+        labels: convention of the slice's label mask.
+        learnt_labels: convention of the labels that the model learnt.
     """
     manual = item.contours
     if manual.endocardium is None:
@@ -81,7 +88,7 @@ def frame_from_mask(item: Slice, mask: NDArray[Any], labels: LabelConvention, st
         group=item.group,
         place=place_on_source(item.place, item.grid),
         manual=manual,
-        auto=contours_from_mask(mask, labels, structures, item.grid),
+        auto=contours_from_mask(mask, learnt_labels, structures, item.grid),
     )
 
 
