@@ -86,9 +86,9 @@ def plot_agreements(agreements: Sequence[Agreement]) -> bytes:
     """Bland–Altman plots side by side, as PNG: difference over mean, bias and limits of agreement as lines."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(3.6 * len(agreements), 3.4), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12)  # type: ignore[union-attr]
+    figure = Figure(figsize=(3.6 * len(agreements), 3.4), layout=ConstrainedLayoutEngine(w_pad=0.12))
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(agreements), squeeze=False)[0]
     for axis, agreement in zip(axes, agreements, strict=True):
