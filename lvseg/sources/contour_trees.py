@@ -16,6 +16,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import cast
 
 from lvseg.errors import ContourError, SourceError
@@ -33,7 +34,7 @@ from lvseg.sources.pseudonym import Pseudonyms
 from lvseg.sources.series import Series, find_series
 from lvseg.sources.table import read_table
 from lvseg.sources.tree import PATIENT_TABLE
-from lvseg.store import UPath
+from lvseg.store import UPath, location
 
 __all__ = ["ContourTrees", "read_contour_trees"]
 
@@ -79,7 +80,7 @@ class _Patients:
 
 
 def read_contour_trees(
-    auto: UPath, manual: UPath, dicom: UPath, progress: Callable[[int, int], None] | None = None
+    auto: UPath | Path, manual: UPath | Path, dicom: UPath | Path, progress: Callable[[int, int], None] | None = None
 ) -> ContourTrees:
     """Find and read contours and the headers of their images.
 
@@ -94,6 +95,7 @@ def read_contour_trees(
     Raises:
         SourceError: a folder is missing or has none of these files, or no patient is in all three.
     """
+    auto, manual, dicom = map(location, (auto, manual, dicom))
     tables = _read_tables(dicom, manual)
     drawn = _contours_in(auto, tables, ("auto",)) or _contours_in(auto, tables, ("manual",))
     reference, images = _contours_in(manual, tables, ("manual",)), _images_in(dicom, tables)
@@ -152,8 +154,10 @@ def _kinds(contours: Numbered, number: int) -> set[str]:
 
 def _frames(case_id: str, auto: Numbered, manual: Numbered, folders: list[UPath], found: Collector) -> Iterator[Frame]:
     """One frame for each image with a manual contour."""
-    headers = read_headers(folders, found, case_id)
-    found.skipped = [skip for skip in found.skipped if not CONTOUR_FILE.fullmatch(skip.file.rpartition("/")[2])]
+    beside = Collector(found.folder)
+    headers = read_headers(folders, beside, case_id)
+    # Contours may lie beside the images.
+    found.skipped += [skip for skip in beside.skipped if not CONTOUR_FILE.fullmatch(skip.file.rpartition("/")[2])]
     # The field's table is about the challenge's file names; other copies count their series in other ways.
     named = {header.name_series for header in headers}
     listed = [number for number in SAX_SERIES.get(case_id, ()) if number in named]
