@@ -9,8 +9,10 @@ import pytest
 from scipy.integrate import quad
 from scipy.spatial.distance import cdist
 
-from lvseg.evaluation import compare_contours
+from lvseg.evaluation import compare_contours, dice
 from lvseg.evaluation.outlines import resample
+from lvseg.rasterize import rasterize
+from tests.evaluation.organisers import organisers_apd
 from tests.evaluation.shapes import circle, ellipse, on_lattice, square
 
 SPACING = (1.37, 1.37)
@@ -111,6 +113,33 @@ def test_staircases_of_pixels_have_the_distance_of_the_outlines_that_they_stand_
         x, y, radius = random.uniform((60, 60, 8), (61, 61, 22))
         found = compare_contours(on_lattice(circle(x, y, radius)), circle(x, y, radius + 3))
         assert found.apd == pytest.approx(3, abs=0.1)
+
+
+def even(contour: np.ndarray, step: float = 0.8) -> np.ndarray:
+    """The outline with points about as close as in contour files."""
+    return resample(contour, step)
+
+
+@pytest.mark.parametrize(
+    ("auto", "manual"),
+    [
+        (circle(60, 60, 20), circle(63, 60, 20)),
+        (circle(60, 60, 20), circle(61, 60, 20)),
+        (circle(60, 60, 20), circle(60, 60, 22.5)),
+        (circle(60, 60, 6), circle(61, 60, 7)),
+        (ellipse(60, 60, 20, 12), ellipse(60, 60, 24, 15)),
+        (ellipse(60, 60, 14, 18), ellipse(62, 59, 16, 17)),
+        (square(20, 20, 40), square(17, 17, 46)),
+    ],
+    ids=["circles", "near circles", "concentric", "apex", "ellipses", "shifted ellipses", "squares"],
+)
+def test_the_organisers_evaluation_agrees(auto: np.ndarray, manual: np.ndarray) -> None:
+    """Contours as files have them, evenly spaced: there the mean over the points is that along the outline."""
+    auto, manual = even(auto), even(manual)
+    found = compare_contours(auto, manual, SPACING)
+    assert found.apd == pytest.approx(organisers_apd(auto, manual, SPACING[0]), abs=APD_MM)
+    masks = [rasterize(contour, (128, 128), "centre") for contour in (auto, manual)]
+    assert found.dice == pytest.approx(dice(*masks), abs=DICE)
 
 
 @pytest.mark.parametrize("shift", [0.0, 2.5, 60.0])
