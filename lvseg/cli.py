@@ -474,6 +474,8 @@ def _evaluate(
     from lvseg.scoring import score_contours, score_run
 
     auto, manual, dicom = contours
+    if not threshold > 0:
+        raise ConfigError(f"threshold must be above 0, got {threshold:g}")
     if out is not None:
         _require_durable("out", out)
     if run is not None and records is not None and contours == (None, None, None):

@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -48,6 +48,8 @@ LEVELS = 8
 """Levels of folders that are looked at."""
 
 Numbered = dict[int, ContourFiles]
+ByPatient = dict[str, list[UPath]]
+"""Files, or folders of images, of each patient by his folder's name, or by the id that a table gives it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,19 +66,6 @@ class ContourTrees:
     """Files that were left out."""
     decisions: tuple[Decision, ...]
     """Which of several series was drawn, and why."""
-
-
-@dataclass(slots=True)
-class _Patients:
-    """Files of one of the folders, by patient: his folder's name, or the id that a table gives it."""
-
-    files: dict[str, list[UPath]] = field(default_factory=dict)
-
-    def match(self, other: _Patients, key: str) -> list[UPath]:
-        """The same patient's files: of the same name, or the only patient's of each."""
-        if len(self.files) == len(other.files) == 1:
-            return next(iter(self.files.values()))
-        return self.files.get(key, [])
 
 
 def read_contour_trees(
@@ -106,32 +95,41 @@ def read_contour_trees(
     ):
         if not found:
             raise SourceError(f"{folder}: no {what}" + ("" if folder.is_dir() else ", no such folder"))
-    return _read(_Patients(drawn), _Patients(reference), _Patients(images), dicom, progress)
+    return _read(_as_named(drawn, reference), reference, _as_named(images, reference), dicom, progress)
+
+
+def _as_named(files: ByPatient, manual: ByPatient) -> ByPatient:
+    """Where there is one patient only, he is the manual contours', unless both names are patients' of the challenge."""
+    if len(files) == len(manual) == 1:
+        (own,), (wanted,) = files, manual
+        if pathology_group(own) is None or pathology_group(wanted) is None:
+            return {wanted: files[own]}
+    return files
 
 
 def _read(
-    auto: _Patients,
-    manual: _Patients,
-    images: _Patients,
+    auto: ByPatient,
+    manual: ByPatient,
+    images: ByPatient,
     folder: UPath,
     progress: Callable[[int, int], None] | None,
 ) -> ContourTrees:
     found, pseudonyms = Collector(folder), Pseudonyms()
     frames: list[Frame] = []
-    without, unscored = [], 0
-    for done, (key, files) in enumerate(sorted(manual.files.items(), key=lambda item: natural_key(item[0])), start=1):
+    without = []
+    unscored = sum(len(files) for key, files in auto.items() if key not in manual)
+    for done, key in enumerate(sorted(manual, key=natural_key), start=1):
         case_id = pseudonyms.case_id(key)
-        drawn, shown = _by_number(auto.match(manual, key)), images.match(manual, key)
-        if not drawn:
+        if key not in auto:
             without.append(case_id)
-        elif not shown:
+        elif key not in images:
             found.skipped.append(Skip(case_id, "contours without images: no image folder of this patient"))
         else:
-            reference = _by_number(files)
-            frames += _frames(case_id, drawn, reference, shown, found)
+            drawn, reference = (_by_number(files[key], case_id, found) for files in (auto, manual))
+            frames += _frames(case_id, drawn, reference, images[key], found)
             unscored += sum(len(each.by_kind.keys() - _kinds(reference, number)) for number, each in drawn.items())
         if progress:
-            progress(done, len(manual.files))
+            progress(done, len(manual))
     if not frames:
         reasons = "; ".join(skip.reason for skip in found.skipped[:2])
         raise SourceError(
@@ -207,13 +205,15 @@ def _read_contours(files: ContourFiles, case_id: str, found: Collector) -> Conto
     return Contours(endocardium=read.get("endocardium"), epicardium=read.get("epicardium"))
 
 
-def _by_number(paths: list[UPath]) -> Numbered:
-    """Contour files by image number; of two for the same contour the first by name."""
+def _by_number(paths: list[UPath], case_id: str, found: Collector) -> Numbered:
+    """Contour files by image number; of two for the same contour the first by path."""
     contours: Numbered = {}
     for path in sorted(paths, key=lambda path: path.as_posix()):
         match = CONTOUR_FILE.fullmatch(path.name)
         assert match
-        contours.setdefault(int(match["number"]), ContourFiles()).by_kind.setdefault(match["kind"].lower(), path)
+        files = contours.setdefault(int(match["number"]), ContourFiles()).by_kind
+        if files.setdefault(match["kind"].lower(), path) != path:
+            found.skipped.append(Skip(path.name, f"{case_id}: a second contour of the same image, in another folder"))
     return contours
 
 
@@ -228,8 +228,8 @@ def _read_tables(*folders: UPath) -> dict[str, str]:
     return ids
 
 
-def _contours_in(folder: UPath, tables: Mapping[str, str], drawn_by: tuple[str, ...]) -> dict[str, list[UPath]]:
-    found: dict[str, list[UPath]] = {}
+def _contours_in(folder: UPath, tables: Mapping[str, str], drawn_by: tuple[str, ...]) -> ByPatient:
+    found: ByPatient = {}
     for parent, _, names in walk(folder, LEVELS):
         files = [
             parent / name
@@ -241,9 +241,9 @@ def _contours_in(folder: UPath, tables: Mapping[str, str], drawn_by: tuple[str, 
     return found
 
 
-def _images_in(folder: UPath, tables: Mapping[str, str]) -> dict[str, list[UPath]]:
+def _images_in(folder: UPath, tables: Mapping[str, str]) -> ByPatient:
     """Patient → the folders that hold his images, none inside another."""
-    found: dict[str, list[UPath]] = {}
+    found: ByPatient = {}
     for parent, _, names in walk(folder, LEVELS):
         if any(DICOM_NAME.fullmatch(name) for name in names):
             known = found.setdefault(_patient(parent, folder, tables), [])

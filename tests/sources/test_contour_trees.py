@@ -177,3 +177,22 @@ def test_patients_of_other_names_are_not_mixed(folders: tuple[Path, Path, Path])
         path.rename(dicom / path.name.replace("SC-N-", "SC-HYP-"))
     with pytest.raises(SourceError, match=r"no patient has images, manual and automatic contours under one name"):
         read_contour_trees(auto, manual, dicom)
+
+
+def test_two_patients_of_the_challenge_are_never_taken_for_one(folders: tuple[Path, Path, Path]) -> None:
+    auto, manual, dicom = folders
+    for path in (auto / "SC-N-02", manual / "SC-N-03", dicom / "SC-N-2"):
+        shutil.rmtree(path)
+    with pytest.raises(SourceError, match="no patient has images, manual and automatic contours"):
+        read_contour_trees(auto, manual, dicom)  # of SC-N-3, SC-N-2, SC-N-3
+
+
+def test_contours_of_other_patients_and_second_ones_are_counted_and_listed(folders: tuple[Path, Path, Path]) -> None:
+    auto, manual, dicom = folders
+    shutil.rmtree(manual / "SC-N-03")
+    shutil.copytree(auto / "SC-N-02/contours-auto/FULL", auto / "SC-N-02/contours-auto/HALF")
+    trees = read_contour_trees(auto, manual, dicom)
+    assert {frame.case_id for frame in trees.frames} == {"SC-N-2"}
+    assert trees.unscored == 6
+    assert len(trees.skipped) == 6
+    assert trees.skipped[0].reason == "SC-N-2: a second contour of the same image, in another folder"
