@@ -28,6 +28,7 @@ from lvseg.config import (
 from lvseg.errors import ConfigError, LvsegError
 from lvseg.leaderboard import Format
 from lvseg.progress import reporter, sweep_progress, watch_run
+from lvseg.quiet import import_quietly
 from lvseg.store import UPath, is_local, location, write_text
 
 if TYPE_CHECKING:
