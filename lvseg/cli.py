@@ -270,19 +270,30 @@ def make_verbs(convert_base: ConvertConfig, train_base: TrainConfig) -> dict[str
         return _tune(records, settings, sweep, space, runs, name, verbose=verbose)
 
     def evaluate(
-        run: tyro.conf.Positional[Location],
-        records: tyro.conf.Positional[Location],
+        run: Annotated[tyro.conf.Positional[Location | None], tyro.conf.arg(metavar="[RUN]")] = None,
+        records: Annotated[tyro.conf.Positional[Location | None], tyro.conf.arg(metavar="[RECORDS]")] = None,
         /,
         split: SplitName = "val",
+        auto: Location | None = None,
+        manual: Location | None = None,
+        dicom: Location | None = None,
+        threshold: float = 5.0,
+        out: Location | None = None,
     ) -> int:
-        """Score a run's best weights: Dice per image, pooled, and per patient.
+        """Score a run on records, or contour files of any origin: Dice, distances, volumes, ejection fraction.
 
         Args:
-            run: Folder of a finished run.
+            run: Folder of a finished run; its best weights are scored.
             records: Record set.
-            split: The part to score.
+            split: The part of the records to score.
+            auto: Instead of a run: folder with automatic contours, IM-0001-0048-icontour-auto.txt.
+            manual: Folder with the manual contours; default: the one of the images.
+            dicom: Folder with the images; patients' folders have the same names, or a link.csv joins them.
+            threshold: Average perpendicular distance below which a contour is good, mm; pixels where there is no
+                pixel spacing.
+            out: Folder for tables, plots and JSON; default: the run's, or the terminal only.
         """
-        return _evaluate(run, records, split)
+        return _evaluate(run, records, split, (auto, manual, dicom), threshold, out)
 
     def leaderboard(
         runs: tyro.conf.Positional[Location],
@@ -464,34 +475,27 @@ def _tune(
     return _leaderboard(folder, "table", None)
 
 
-def _evaluate(run: UPath, records: UPath, split: SplitName) -> int:
-    from rich.table import Table
+def _evaluate(
+    run: UPath | None,
+    records: UPath | None,
+    split: SplitName,
+    contours: tuple[UPath | None, UPath | None, UPath | None],
+    threshold: float,
+    out: UPath | None,
+) -> int:
+    from lvseg.scoring import score_contours, score_run
 
-    import_quietly("tensorflow")
-    from lvseg.training.evaluate import evaluate_run
-
-    evaluation = evaluate_run(run, records, split)
-    summary, console = evaluation.summary, _console()
-    table = Table(title=f"{run.name} on {split}: {summary.images} images, labels {evaluation.labels}")
-    table.add_column("case")
-    table.add_column("Dice", justify="right")
-    for case, dice in sorted(summary.by_case.items()):
-        table.add_row(case, f"{dice:.4f}")
-    table.add_section()
-    table.add_row("mean over images", f"{summary.mean:.4f}")
-    table.add_row("pooled", f"{summary.pooled:.4f}")
-    console.print(table)
-    if evaluation.training_labels != evaluation.labels:
-        console.print(
-            f"note: trained on labels {evaluation.training_labels}, scored on labels {evaluation.labels}: "
-            "not to be compared with scores within one convention",
-            soft_wrap=True,
-        )
-    if summary.worst_image:
-        console.print(f"lowest: {summary.worst_image[0]} {summary.worst_image[1]:.4f}")
-    if summary.undefined:
-        console.print(f"{summary.undefined} images without label and prediction are left out of the mean")
-    console.print(f"scores of every image: {run / f'evaluation-{split}.json'}", soft_wrap=True)
+    auto, manual, dicom = contours
+    if not threshold > 0:
+        raise ConfigError(f"threshold must be above 0, got {threshold:g}")
+    if out is not None:
+        _require_durable("out", out)
+    if run is not None and records is not None and contours == (None, None, None):
+        score_run(run, records, split, threshold, out, _console())
+    elif auto is not None and dicom is not None and run is None:
+        score_contours(auto, manual or dicom, dicom, threshold, out, _console())
+    else:
+        raise ConfigError("evaluate takes either RUN RECORDS, or --auto DIR --dicom DIR and perhaps --manual DIR")
     return 0
 
 

@@ -22,7 +22,7 @@ LEVELS = (
     {"records", "quality"},
     {"models", "losses", "pipeline"},
     {"training", "run_folder", "space"},
-    {"leaderboard", "report", "progress"},
+    {"leaderboard", "report", "progress", "scoring"},
     {"distributed"},
     {"cli", "demo"},
 )

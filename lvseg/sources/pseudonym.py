@@ -24,7 +24,7 @@ DIGITS = 16
 
 PSEUDONYM = re.compile(rf"P-[0-9a-f]{{{DIGITS}}}")
 EXTENSION = r"\.(dcm|dicom|ima|seg|txt|csv|nii|nii\.gz|npy|npz|png|tiff?)"
-PLAIN_NAME = re.compile(rf"(IM-\d{{1,4}}-)?\d{{1,5}}(-(i|o|p1|p2)contour-manual)?({EXTENSION})?", re.IGNORECASE)
+PLAIN_NAME = re.compile(rf"(IM-\d{{1,4}}-)?\d{{1,5}}(-(i|o|p1|p2)contour-(manual|auto))?({EXTENSION})?", re.IGNORECASE)
 """File names of the known layouts; any other could hold a name."""
 NAME_END = re.compile(rf"((?<=[-_…])\d{{1,3}})?{EXTENSION}$", re.IGNORECASE)
 """The end of any other name: a short number, no year or date, and a kind of file."""

@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import cast
 
 import numpy as np
-import pyarrow as pa
 import tensorflow as tf
+from numpy.typing import NDArray
 
-from lvseg.config import SplitName, TrainConfig, from_mapping, read_yaml
-from lvseg.errors import RunError
-from lvseg.evaluation import DiceSummary, dice_from_counts, summarise
-from lvseg.records import read_manifest
-from lvseg.run_folder import CONFIG_NAME, WEIGHTS_NAME, read_origin
-from lvseg.slices import CLASSES
+from lvseg.config import LabelConvention, SplitName, Structures, TrainConfig, from_mapping, read_yaml
+from lvseg.errors import RecordsError, RunError
+from lvseg.evaluation import (
+    GOOD_THRESHOLD,
+    ContourEvaluation,
+    DiceSummary,
+    Frame,
+    dice_from_counts,
+    evaluate_frames,
+    frame_from_mask,
+    null_for_nan,
+    summarise,
+    write_evaluation,
+)
+from lvseg.records import SCHEMA, Manifest, read_manifest, table_to_slices
+from lvseg.run_folder import CONFIG_NAME, WEIGHTS_NAME, Origin, read_origin
+from lvseg.slices import CAVITY, CLASSES, MYOCARDIUM, Slice
 from lvseg.store import UPath, local_copy, write_text
 from lvseg.training.checkpoint import load_weights
 from lvseg.training.engine import Engine
 from lvseg.training.portion import Portion, whole
-from lvseg.training.shards import stream_feed
+
+BATCH = 8
+"""Images predicted at once; the score does not depend on it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,24 +57,31 @@ class Evaluation:
     """The same of the myocardium, where both the records and the model have it."""
     images: tuple[tuple[str, str, float], ...]
     """(name, case id, Dice) of every image, in record order; NaN where label and prediction are both empty."""
+    contours: ContourEvaluation
+    """The challenge's scores, of the masks' contours."""
 
     def to_json(self) -> str:
         """JSON; NaN becomes null."""
         content = dataclasses.asdict(self)
         content["images"] = [{"name": name, "case_id": case, "dice": dice} for name, case, dice in self.images]
-        return json.dumps(_null_for_nan(content), indent=2, allow_nan=False) + "\n"
+        return json.dumps(null_for_nan(content), indent=2, allow_nan=False) + "\n"
 
 
-def _null_for_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _null_for_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_null_for_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+def evaluate_run(
+    run: UPath,
+    records: UPath,
+    split: SplitName = "val",
+    threshold: float = GOOD_THRESHOLD,
+    out: UPath | None = None,
+) -> Evaluation:
+    """Score the best weights of a run and keep the scores: ``evaluation-SPLIT.json``, and tables beside it.
 
-
-def evaluate_run(run: UPath, records: UPath, split: SplitName = "val") -> Evaluation:
-    """Score the best weights of a run and keep the scores in its folder, as ``evaluation-SPLIT.json``.
+    Args:
+        run: folder of a finished run.
+        records: record set.
+        split: the part to score.
+        threshold: average perpendicular distance below which a contour is good, mm; pixels without pixel spacing.
+        out: folder for the files; default: the run's.
 
     Raises:
         RunError: no finished run there.
@@ -80,24 +100,58 @@ def evaluate_run(run: UPath, records: UPath, split: SplitName = "val") -> Evalua
     engine = Engine(config, shape, tf.distribute.get_strategy(), CLASSES[origin.structures])
     with local_copy(run / WEIGHTS_NAME) as weights:
         load_weights(weights, engine.model)
-    portion = whole(records, manifest, split)
-    names, case_ids = _names_and_cases(portion)
-    cavity, *myocardium = engine.score(stream_feed(portion)).astype(np.float64)[:, 1:].T.reshape(-1, 3, len(names))
-    dice = dice_from_counts(*cavity)
-    evaluation = Evaluation(
-        run=run.name,
+    scored = list(_score(engine, whole(records, manifest, split), manifest, origin))
+    evaluation = _assemble(run.name, split, manifest, origin, scored, threshold)
+    folder = run if out is None else out
+    write_evaluation(evaluation.contours, folder, f"evaluation-{split}")
+    write_text(folder / f"evaluation-{split}.json", evaluation.to_json())
+    return evaluation
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Scored:
+    frame: Frame
+    counts: tuple[tuple[int, int, int], ...]
+    """Pixels of intersection, prediction and label: of the cavity and, where both have it, the myocardium."""
+
+
+def _score(engine: Engine, portion: Portion, manifest: Manifest, origin: Origin) -> Iterator[_Scored]:
+    both: Structures = "endo+myo" if origin.structures == manifest.structures == "endo+myo" else "endo"
+    learnt = cast(LabelConvention, origin.labels)
+    classes = (CAVITY, MYOCARDIUM) if both == "endo+myo" else (CAVITY,)
+    for table in portion.tables(columns=SCHEMA.names):
+        for start in range(0, len(table), BATCH):
+            items = table_to_slices(table.slice(start, BATCH))
+            _check_shapes(items, portion.shape)
+            for item, mask in zip(items, engine.predict(np.stack([item.image for item in items])), strict=True):
+                counts = tuple(_counts(mask == structure, item.mask == structure) for structure in classes)
+                yield _Scored(frame_from_mask(item, mask, both, manifest.labels, learnt), counts)
+
+
+def _check_shapes(items: Sequence[Slice], shape: tuple[int, int]) -> None:
+    for item in items:
+        if item.image.shape != shape:
+            found = "x".join(map(str, item.image.shape))
+            raise RecordsError(f"record {item.name}: image is {found}, expected {shape[0]}x{shape[1]}")
+
+
+def _counts(predicted: NDArray[np.bool_], labelled: NDArray[np.bool_]) -> tuple[int, int, int]:
+    return int(np.sum(predicted & labelled)), int(predicted.sum()), int(labelled.sum())
+
+
+def _assemble(
+    run: str, split: SplitName, manifest: Manifest, origin: Origin, scored: Sequence[_Scored], threshold: float
+) -> Evaluation:
+    names, case_ids = [each.frame.name for each in scored], [each.frame.case_id for each in scored]
+    cavity, *myocardium = np.array([each.counts for each in scored], np.float64).transpose(1, 2, 0)
+    return Evaluation(
+        run=run,
         split=split,
         labels=manifest.labels,
         training_labels=origin.labels,
         records_sha256=manifest.records_sha256,
         summary=summarise(names, case_ids, *cavity),
-        myocardium=summarise(names, case_ids, *myocardium[0]) if myocardium and manifest.structures != "endo" else None,
-        images=tuple(zip(names, case_ids, dice.tolist(), strict=True)),
+        myocardium=summarise(names, case_ids, *myocardium[0]) if myocardium else None,
+        images=tuple(zip(names, case_ids, dice_from_counts(*cavity).tolist(), strict=True)),
+        contours=evaluate_frames([each.frame for each in scored], threshold),
     )
-    write_text(run / f"evaluation-{split}.json", evaluation.to_json())
-    return evaluation
-
-
-def _names_and_cases(portion: Portion) -> tuple[list[str], list[str]]:
-    table = pa.concat_tables(portion.tables(columns=("name", "case_id")))
-    return table["name"].to_pylist(), table["case_id"].to_pylist()

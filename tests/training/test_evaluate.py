@@ -50,6 +50,22 @@ def test_the_scores_of_every_image_are_kept(finished: tuple[Run, RunResult]) -> 
     assert kept["summary"]["images"] == 8
 
 
+def test_the_contours_of_the_predictions_are_scored_too(finished: tuple[Run, RunResult], tmp_path: Path) -> None:
+    """Discs without spacing and contours: in pixels, against the contours of the label masks."""
+    run, _ = finished
+    evaluation = evaluate_run(run.folder, run.records, threshold=3.0, out=tmp_path)
+    found = evaluation.contours
+    assert (found.unit, found.threshold, found.volumes) == ("px", 3.0, ())
+    assert [image.name for image in found.images] == [name for name, _, _ in evaluation.images]
+    for image, (_, _, dice) in zip(found.images, evaluation.images, strict=True):
+        if image.detected:  # without the small components, and with the corners of pixels cut
+            assert image.score.dice == pytest.approx(dice, abs=0.15)
+    written = sorted(path.name for path in tmp_path.iterdir())
+    assert written == ["evaluation-val-images.csv", "evaluation-val-patients.csv", "evaluation-val.json"]
+    kept = json.loads((tmp_path / "evaluation-val.json").read_text())
+    assert len(kept["contours"]["patients"]) == len(evaluation.summary.by_case)
+
+
 def test_a_part_that_is_not_there_is_named(finished: tuple[Run, RunResult]) -> None:
     run, _ = finished
     with pytest.raises(RecordsError, match=r"no images in split test; it has train 8, val 11"):
