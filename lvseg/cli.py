@@ -29,6 +29,7 @@ from lvseg.errors import ConfigError, LvsegError
 from lvseg.leaderboard import Format
 from lvseg.progress import reporter, sweep_progress, watch_run
 from lvseg.quiet import import_quietly
+from lvseg.recipes import RECIPES
 from lvseg.store import UPath, is_local, location, write_text
 
 if TYPE_CHECKING:
@@ -95,11 +96,13 @@ def _worker_range(args: list[str]) -> list[str]:
 
 
 def _base_configs(args: list[str]) -> tuple[ConvertConfig, TrainConfig]:
-    """The settings of the file that ``--config`` names; flags then go before them."""
+    """The settings of the file or the recipe that ``--config`` names; flags then go before them."""
     values = [arg.partition("=")[2] for arg in args if arg.startswith(f"{CONFIG_FLAG}=")]
     values += [args[index + 1] for index, arg in enumerate(args[:-1]) if arg == CONFIG_FLAG]
     if not values:
         return ConvertConfig(), TrainConfig()
+    if values[-1] in RECIPES and args[0] != "convert":
+        return ConvertConfig(), RECIPES[values[-1]]()
     content = read_yaml(Path(values[-1]))
     try:
         if args[0] == "convert":
@@ -212,7 +215,7 @@ def make_verbs(convert_base: ConvertConfig, train_base: TrainConfig) -> dict[str
         Args:
             records: Record set made by lvseg convert, a folder or a URI.
             settings: See the flags.
-            config: YAML file with the same settings; flags go before it.
+            config: YAML file with the same settings, or a recipe: unet-sunnybrook; flags go before it.
             runs: Folder of runs, on storage that every node sees; a path or a URI.
             name: Name of the run; default: model and time.
             verbose: Show Ray's and TensorFlow's own messages.
@@ -235,7 +238,7 @@ def make_verbs(convert_base: ConvertConfig, train_base: TrainConfig) -> dict[str
         Args:
             records: Record set made by lvseg convert, a folder or a URI.
             settings: See the flags; where none is given, an example is shown.
-            config: YAML file with the settings of a training; flags go before it.
+            config: YAML file with the settings of a training, or a recipe; flags go before it.
             out: Picture to write: .png, .jpg or .webp.
             split: The part whose images are shown.
             images: How many, spread evenly over the part.
@@ -262,7 +265,7 @@ def make_verbs(convert_base: ConvertConfig, train_base: TrainConfig) -> dict[str
             settings: The settings that do not vary; see the flags.
             sweep: See the flags.
             space: YAML file with the settings that vary; default: learning rate and its decay.
-            config: YAML file with the settings that do not vary; flags go before it.
+            config: YAML file with the settings that do not vary, or a recipe; flags go before it.
             runs: Folder of runs, on storage that every node sees; a path or a URI.
             name: Name of the sweep; default: model and time.
             verbose: Show Ray's and TensorFlow's own messages.

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 LEVELS = (
     {"errors"},
     {"config", "findings", "quiet", "slices", "store", "tfrecord"},
-    {"rasterize", "preprocess", "results", "evaluation", "logs"},
+    {"rasterize", "preprocess", "recipes", "results", "evaluation", "logs"},
     {"sources", "phantom", "split"},
     {"records", "quality"},
     {"models", "losses", "pipeline"},

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,21 +17,41 @@ import yaml
 
 from lvseg.config import Ingest, TrainConfig
 from lvseg.distributed.train import run_training
-from lvseg.errors import ConfigError, RecordsError, RunError, TrainingError
+from lvseg.errors import ConfigError, RecordsError, RunError, StoppedError, TrainingError
+from lvseg.models import build_model
 from lvseg.records import Manifest
 from lvseg.results import EpochRow, read_history, read_result
-from lvseg.run_folder import Run
+from lvseg.run_folder import Run, request_stop
 from lvseg.training.cache import cache_folder
 from lvseg.training.evaluate import evaluate_run
+from lvseg.training.local import train_locally
 from lvseg.training.status import read_events
 from tests.discs import write_records
 from tests.distributed.weights import assert_same_weights
 
 pytestmark = pytest.mark.ray
 
-SHORT = TrainConfig(model="fcn", epochs=3, batch_size=12, steps_per_call=1, picture_every=2)
+# Everything that could depend on how a batch is shared out: augmentation, clipping, averages, a batch that is not even.
+SHORT = TrainConfig(
+    model="unet-light",
+    epochs=3,
+    batch_size=5,
+    steps_per_call=1,
+    picture_every=2,
+    precision="float32",
+    loss="dice+cross-entropy",
+    norm="group",
+    optimizer="adamw",
+    weight_decay=0.05,
+    clip_norm=0.5,
+    ema=0.8,
+    augment_rotation_deg=180,
+    augment_flip=True,
+    augment_elastic_px=4,
+    augment_noise=0.2,
+)
 # One core each, whatever the cluster: another number of threads would add rounding of its own.
-LONG = TrainConfig(model="fcn", epochs=12, batch_size=4, picture_every=0, cpus_per_worker=1)
+LONG = TrainConfig(model="fcn", epochs=12, batch_size=4, picture_every=0, cpus_per_worker=1, precision="float32")
 DEADLINE_S = 240
 LOSS_TOLERANCE = 1e-5
 SAME_NUMBERS = ("learning_rate", "loss", "accuracy", "dice", "val_loss", "val_accuracy", "val_dice", "val_dice_pooled")
@@ -57,8 +78,10 @@ def one_worker(made: tuple[Path, Manifest], tmp_path_factory: pytest.TempPathFac
 
 
 def test_uneven_data(made: tuple[Path, Manifest]) -> None:
-    """The tests below mean something only if the last batch and the shards are uneven."""
+    """The tests below mean something only if the batches, the last batch and the shards are uneven."""
     _, manifest = made
+    assert SHORT.batch_size % 2
+    assert SHORT.batch_size % 3
     assert manifest.splits["train"].images % SHORT.batch_size
     assert manifest.splits["val"].images % 2 or manifest.splits["val"].images % 3
 
@@ -72,7 +95,7 @@ def test_run_folder_is_complete(one_worker: Path, made: tuple[Path, Manifest]) -
     assert result.val_dice == max(row.val_dice for row in history)
     assert result.best_epoch == max(history, key=lambda row: row.val_dice).epoch
     assert result.records_sha256 == manifest.records_sha256
-    assert result.parameters == 1_857_848
+    assert result.parameters == build_model(SHORT, (64, 64)).count_params()
     for name in ("config.yaml", "best.weights.h5", "tensorboard", "pictures/epoch-0002.png", "pictures/epoch-0003.png"):
         assert (one_worker / name).exists(), name
     assert len(list((one_worker / "checkpoints").glob("epoch-*"))) <= 2
@@ -88,6 +111,13 @@ def test_more_workers_give_the_same_run(
 ) -> None:
     run = run_of(made, tmp_path / "many", dataclasses.replace(SHORT, workers=workers))
     run_training(run)
+    assert_same_history(read_history(run.folder), read_history(one_worker))
+    assert_same_weights(run.folder, one_worker)
+
+
+def test_without_ray_the_run_is_the_same(one_worker: Path, made: tuple[Path, Manifest], tmp_path: Path) -> None:
+    run = run_of(made, tmp_path / "here", dataclasses.replace(SHORT, workers=0, accumulate=2))
+    train_locally(run, print)
     assert_same_history(read_history(run.folder), read_history(one_worker))
     assert_same_weights(run.folder, one_worker)
 
@@ -187,6 +217,28 @@ def start_training(records: Path, folder: Path, repository: Path, **streams: int
     environment.pop("RAY_ADDRESS", None)
     command = [sys.executable, "-m", "lvseg.cli", "train", records, *flags]
     return subprocess.Popen(command, env=environment, **streams)  # type: ignore[call-overload,no-any-return]
+
+
+def test_a_run_that_is_told_to_stop_goes_on_with_another_number_of_workers(
+    one_worker: Path, made: tuple[Path, Manifest], tmp_path: Path
+) -> None:
+    """Stopped in the middle of an epoch, it goes on with 1 to 3 workers: 3, since there is room for them."""
+    folder = tmp_path / "stopped"
+    threading.Thread(target=stop_in_the_second_epoch, args=(folder,), daemon=True).start()
+    with pytest.raises(StoppedError, match=r"^run stopped was told to stop: saved after epoch 1(, step \d)?; the same"):
+        run_training(run_of(made, folder, dataclasses.replace(SHORT, workers=2)))
+    assert not (folder / "result.json").exists()
+    run_training(run_of(made, folder, dataclasses.replace(SHORT, workers=3, min_workers=1)))
+    assert_same_history(read_history(folder), read_history(one_worker))
+    assert_same_weights(folder, one_worker)
+
+
+def stop_in_the_second_epoch(folder: Path) -> None:
+    """Rank 0 looks for the request every second: the run must be slow enough to hear it, hence at once."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not epochs_done(folder) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    request_stop(folder)
 
 
 def test_killed_run_resumes_to_the_same_weights(
