@@ -6,8 +6,9 @@ import dataclasses
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import tyro
 from rich.console import Console
@@ -50,6 +51,8 @@ Location = Annotated[
 ]
 """A path, or a URI such as ``s3://bucket/folder``; a ``pathlib.Path`` would swallow a slash of it."""
 CONFIG_FLAG = "--config"
+JobVerb = Literal["phantom", "check", "convert", "augment-preview", "train", "tune", "evaluate", "leaderboard", "demo"]
+"""What can be submitted to a cluster."""
 PICTURE_SUFFIXES = (".png", ".jpg", ".webp")
 INTERRUPTED = 130
 _JOB_COPY = "runtime_resources/working_dir_files"
@@ -62,12 +65,7 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"lvseg {__version__}")
         return 0
     try:
-        args = _worker_range(args)
-        verbs = make_verbs(*_base_configs(args))
-        result = tyro.extras.subcommand_cli_from_dict(
-            verbs, args=args, prog="lvseg", description="Left-ventricle segmentation from cardiac MRI, on Ray."
-        )
-        return int(result)
+        return _call(*_split_job(args))
     except LvsegError as error:
         print(f"lvseg: error: {error}", file=sys.stderr)
         return error.exit_status
@@ -77,6 +75,36 @@ def main(args: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _call(args: list[str], job: tuple[str, ...] = (), act: bool = True) -> int:
+    """Parse, and call the verb unless told not to ``act``."""
+    args = _worker_range(args)
+    verbs = make_verbs(*_base_configs(args), job)
+    if not act:
+        verbs = {name: _idle(verb) for name, verb in verbs.items()}
+    result = tyro.extras.subcommand_cli_from_dict(
+        verbs, args=args, prog="lvseg", description="Left-ventricle segmentation from cardiac MRI, on Ray."
+    )
+    return int(result)
+
+
+def _idle(verb: Callable[..., int]) -> Callable[..., int]:
+    @wraps(verb)
+    def do_nothing(*_: object, **__: object) -> int:
+        return 0
+
+    return do_nothing
+
+
+def _split_job(args: list[str]) -> tuple[list[str], tuple[str, ...]]:
+    """``submit --detach train records --name one`` → submit's own part, and what follows the verb."""
+    if args[:1] != ["submit"]:
+        return args, ()
+    for index in range(1, len(args)):
+        if args[index] in get_args(JobVerb) and args[index - 1] not in ("--job-id", "--install", "--attach"):
+            return args[: index + 1], tuple(args[index + 1 :])
+    return args, ()
 
 
 def _worker_range(args: list[str]) -> list[str]:
@@ -112,8 +140,10 @@ def _base_configs(args: list[str]) -> tuple[ConvertConfig, TrainConfig]:
         raise ConfigError(f"{values[-1]}: {error}") from None
 
 
-def make_verbs(convert_base: ConvertConfig, train_base: TrainConfig) -> dict[str, Callable[..., int]]:
-    """The verbs, with the given settings as defaults."""
+def make_verbs(
+    convert_base: ConvertConfig, train_base: TrainConfig, job: tuple[str, ...] = ()
+) -> dict[str, Callable[..., int]]:
+    """The verbs, with the given settings as defaults; ``job`` is what follows the verb that is submitted."""
     augment_base = _augmentation(train_base)
 
     def phantom(
@@ -334,7 +364,29 @@ def make_verbs(convert_base: ConvertConfig, train_base: TrainConfig) -> dict[str
 
         return run_demo(out, _console())
 
-    verbs = (phantom, check, convert, augment_preview, train, tune, evaluate, leaderboard, models, demo)
+    def submit(
+        verb: tyro.conf.Positional[JobVerb | None] = None,
+        /,
+        job_id: str | None = None,
+        install: Path | None = None,
+        detach: bool = False,
+        attach: str | None = None,
+    ) -> int:
+        """Run a verb as a job of a Ray cluster: submit [flags of submit] VERB [arguments and flags of the verb].
+
+        The cluster is the one that RAY_API_SERVER_ADDRESS or RAY_ADDRESS names; default: http://127.0.0.1:8265.
+        RAY_AUTH_MODE, RAY_AUTH_TOKEN and RAY_AUTH_TOKEN_PATH say which token is sent. The exit status is the job's.
+
+        Args:
+            verb: What to run.
+            job_id: Name of the job on the cluster; default: verb, name and time.
+            install: Requirements file to install there first; default: the nodes have what lvseg needs.
+            detach: Do not wait for the job.
+            attach: Follow this job, which was submitted before.
+        """
+        return _submit(verb, job, job_id=job_id, install=install, detach=detach, attach=attach)
+
+    verbs = (phantom, check, convert, augment_preview, train, tune, evaluate, leaderboard, models, demo, submit)
     return {verb.__name__.replace("_", "-"): verb for verb in verbs}
 
 
@@ -526,6 +578,36 @@ def _models(shape: str, batch_size: int, seconds: float | None) -> int:
         costs = list_models(sides, batch_size, seconds, status.update)
     console.print(models_table(costs, sides, batch_size))
     return 0
+
+
+def _submit(
+    verb: JobVerb | None,
+    words: tuple[str, ...],
+    *,
+    job_id: str | None,
+    install: Path | None,
+    detach: bool,
+    attach: str | None,
+) -> int:
+    if (verb is None) == (attach is None):
+        raise ConfigError("submit needs a verb, or --attach and the id of a job")
+    if verb is not None:
+        _call([verb, *words], act=False)  # wrong use shows before anything is sent
+    from lvseg.distributed import submit
+
+    console = _console()
+    id = attach or job_id or submit.job_id((str(verb), *words))
+    if verb is not None:
+        submit.submit(submit.Job(words=(verb, *words), id=id, install=install))
+        console.print(f"job {id}; come back with: lvseg submit --attach {id}", soft_wrap=True)
+    if detach:
+        return 0
+    try:
+        return submit.follow(id, lambda text: print(text, end="", flush=True))
+    except KeyboardInterrupt:
+        goes_on = f"the job goes on; come back with: lvseg submit --attach {id}; end it with: ray job stop {id}"
+        console.print(f"\nlvseg: detached; {goes_on}", soft_wrap=True)
+        return INTERRUPTED
 
 
 def _checked_name(name: str) -> str:

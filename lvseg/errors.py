@@ -8,6 +8,7 @@
     │   └── ContourError  a contour that is no contour, or not on its image
     ├── RecordsError      a record set is missing, broken or does not fit the job
     ├── RunError          a run folder is missing, unfinished, or another run's
+    ├── ClusterError      a cluster does not answer, refuses the token, or refuses the job
     ├── TrainingError     training cannot go on: names step and cause
     ├── StoppedError      training was asked to stop, and can be gone on with
     └── ClusterError      Ray did not start, or the cluster cannot be reached
@@ -43,6 +44,10 @@ class RecordsError(LvsegError):
 
 class RunError(LvsegError):
     """A run folder that is missing, unfinished, or belongs to another configuration."""
+
+
+class ClusterError(LvsegError):
+    """A cluster that cannot be reached or that refuses; names its address and what to do."""
 
 
 class TrainingError(LvsegError):

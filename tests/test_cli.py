@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from lvseg.config import ConvertConfig, TrainConfig, TuneConfig
 from lvseg.run_folder import ORIGIN_NAME, Run, open_run
 from tests.discs import make_disc, write_records
 
-VERBS = ("phantom", "check", "convert", "augment-preview", "train", "tune", "evaluate", "leaderboard", "demo")
+VERBS = ("phantom", "check", "convert", "augment-preview", "train", "tune", "evaluate", "leaderboard", "demo", "submit")
 
 
 @pytest.fixture(autouse=True)
@@ -277,9 +278,34 @@ def test_a_submitted_job_must_name_durable_folders(
     assert refuse("convert", pairs, "records", status=2).startswith("records must be an absolute path")
 
 
+def test_every_verb_but_submit_can_be_submitted() -> None:
+    verbs = cli.make_verbs(ConvertConfig(), TrainConfig())
+    assert set(verbs) - set(get_args(cli.JobVerb)) == {"submit"}
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["submit"], "submit needs a verb, or --attach and the id of a job"),
+        (["submit", "--attach", "train", "train", "records"], "submit needs a verb, or --attach and the id of a job"),
+        (["submit", "train", "records", "--workers", "8"], "workers must be at most batch_size, got 8 and 4"),
+    ],
+)
+def test_a_job_that_cannot_be_is_refused_before_it_is_sent(refuse: Refusal, args: list[str], message: str) -> None:
+    assert refuse(*args, status=2) == message
+
+
 @pytest.mark.parametrize(
     "args",
-    [["train"], ["train", "records", "--epochs", "many"], ["train", "records", "--no-such-flag"], ["nonsense"], []],
+    [
+        ["train"],
+        ["train", "records", "--epochs", "many"],
+        ["train", "records", "--no-such-flag"],
+        ["submit", "--no-such-flag", "train"],
+        ["submit", "train", "records", "--no-such-flag"],
+        ["nonsense"],
+        [],
+    ],
 )
 def test_wrong_use_shows_how_and_ends_with_2(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -322,7 +348,7 @@ def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_every_verb_has_a_job_that_calls_it(repository: Path) -> None:
     jobs = {path.stem: path.read_text(encoding="utf-8") for path in (repository / "jobs").glob("*.py")}
-    assert set(jobs) == set(VERBS)
+    assert set(jobs) == set(VERBS) - {"submit"}
     assert all(f'main(["{verb}", *sys.argv[1:]])' in text for verb, text in jobs.items())
 
 

@@ -145,3 +145,42 @@ def test_job_that_fails_says_so(head: Head, converted: tuple[Path, Manifest], wo
     relative = submit(head, working_dir, "python", "jobs/train.py", str(converted[0]), "--runs", "runs")
     assert relative.returncode != 0
     assert "runs must be an absolute path in a submitted job" in relative.stdout + relative.stderr
+
+
+def lvseg_submit(head: Head, folder: Path, *words: str, token: str = TOKEN) -> subprocess.CompletedProcess[str]:
+    repository = Path(__file__).parents[2]
+    environment = {"RAY_AUTH_TOKEN": token, "RAY_API_SERVER_ADDRESS": head.dashboard, "PYTHONPATH": str(repository)}
+    return subprocess.run(
+        [sys.executable, "-m", "lvseg.cli", "submit", *words],
+        env=head.environment | environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=JOB_S,
+        check=False,
+    )
+
+
+def test_lvseg_submit(head: Head, tmp_path: Path) -> None:
+    """Jobs that need neither TensorFlow nor workers, for the sake of time."""
+    small = ("--patients", "1", "--size", "32", "--slices", "2", "--phases", "2")
+    made = lvseg_submit(head, tmp_path, "--job-id", "made", "phantom", str(tmp_path / "made"), *small)
+    assert made.returncode == 0, made.stdout + made.stderr
+    assert "1 patients, 4 images" in made.stdout
+    assert (tmp_path / "made" / "truth.json").is_file()
+
+    again = lvseg_submit(head, tmp_path, "--attach", "made")
+    assert again.returncode == 0
+    assert "1 patients, 4 images" in again.stdout
+
+    (tmp_path / "settings.yaml").write_text("epochs: 2\n")
+    failed = lvseg_submit(head, tmp_path, "train", str(tmp_path / "none"), "--config", "settings.yaml")
+    assert failed.returncode == 2
+    assert "runs must be an absolute path in a submitted job" in failed.stdout
+
+    refused = lvseg_submit(head, tmp_path, "leaderboard", "runs", token="wrong" + TOKEN)
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines() == [
+        f"lvseg: error: RAY_API_SERVER_ADDRESS {head.dashboard}: the cluster refuses this token; "
+        "RAY_AUTH_TOKEN, or ~/.ray/auth_token, must hold the cluster's"
+    ]
