@@ -97,6 +97,35 @@ def test_aws_has_one_cpu_head_and_gpu_workers_that_come_and_go() -> None:
         assert worker["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
 
 
+def test_aws_nodes_have_roles_of_their_own_and_encrypted_disks() -> None:
+    """Ray's default is a head that may do anything in EC2 and S3, and workers that may not read S3."""
+    template = load("cluster/aws.yaml")["Resources"]
+    profiles = {
+        found["Properties"]["InstanceProfileName"]: template[found["Properties"]["Roles"][0]["Ref"]]["Properties"]
+        for found in template.values()
+        if found["Type"] == "AWS::IAM::InstanceProfile"
+    }
+    types = validate(load("ray-cluster.yaml"))["available_node_types"]
+    assert {node["node_config"]["IamInstanceProfile"]["Name"] for node in types.values()} == set(profiles)
+    assert "Policies" not in profiles["lvseg-worker"]
+    assert load("ray-cluster.yaml")["cluster_name"] in str(profiles["lvseg-head"]["Policies"])
+    for node in types.values():
+        assert all(disk["Ebs"]["Encrypted"] for disk in node["node_config"]["BlockDeviceMappings"])
+        assert node["node_config"]["MetadataOptions"] == {"HttpTokens": "required"}
+
+
+def test_aws_template_has_no_yaml_aliases() -> None:
+    """CloudFormation refuses them."""
+    events = yaml.parse((ROOT / "cluster/aws.yaml").read_text())
+    assert [event for event in events if isinstance(event, yaml.AliasEvent)] == []
+
+
+def test_aws_bucket_is_private_and_encrypted() -> None:
+    bucket = load("cluster/aws.yaml")["Resources"]["Bucket"]["Properties"]
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert bucket["BucketEncryption"]
+
+
 def test_onprem_keeps_every_machine() -> None:
     config = validate(load("cluster/onprem.yaml"))
     (node_type,) = config["available_node_types"].values()
