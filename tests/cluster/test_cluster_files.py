@@ -84,14 +84,19 @@ def test_every_install_is_hashed_or_of_the_project_itself(config: dict[str, Any]
     assert [lock for lock in locks if not (ROOT / lock).is_file()] == []
 
 
-def test_aws_has_one_cpu_head_and_gpu_workers_that_come_and_go() -> None:
+def test_aws_has_one_head_that_computes_nothing_and_workers_that_come_and_go() -> None:
     config = validate(load("ray-cluster.yaml"))
     types = config["available_node_types"]
     head = types.pop(config["head_node_type"])
     assert (head["min_workers"], head["max_workers"]) == (0, 0)
-    assert "GPU" not in head["resources"]
+    assert head["resources"] == {"CPU": 0}
+    assert "InstanceMarketOptions" not in head["node_config"]
+    assert {name: worker["resources"].get("GPU", 0) for name, worker in types.items()} == {
+        "cpu_worker": 0,
+        "gpu_worker": 1,
+    }
+    assert sum(worker["max_workers"] for worker in types.values()) <= config["max_workers"]
     for worker in types.values():
-        assert worker["resources"]["GPU"] >= 1
         assert worker["min_workers"] == 0
         assert 0 < worker["max_workers"] <= config["max_workers"]
         assert worker["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
