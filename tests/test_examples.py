@@ -52,6 +52,7 @@ def test_documented_commands_are_accepted(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setattr(lvseg.phantom, "write_phantom", lambda *_, **__: summary)
     for verb in ("check", "convert", "augment_preview", "train", "tune", "evaluate", "leaderboard"):
         monkeypatch.setattr(cli, f"_{verb}", lambda *_, **__: 0)
+    monkeypatch.setattr(cli, "_submit", lambda verb, words, **_: cli._call([verb, *words], act=False))
     commands = list(documented_commands())
     assert {command[0] for command in commands} == {
         "phantom",
@@ -62,13 +63,15 @@ def test_documented_commands_are_accepted(monkeypatch: pytest.MonkeyPatch, capsy
         "tune",
         "evaluate",
         "leaderboard",
+        "submit",
     }
     for command in commands:
         assert cli.main(command) == 0, command
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "CONTRIBUTING.md", "cluster/README.md", "docs/data.md", "docs/augmentation.md"]
+    "document",
+    ["README.md", "CONTRIBUTING.md", "SECURITY.md", "cluster/README.md", "docs/data.md", "docs/augmentation.md"],
 )
 def test_links_lead_somewhere(document: str) -> None:
     path = ROOT / document
