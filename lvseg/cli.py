@@ -51,7 +51,9 @@ Location = Annotated[
 ]
 """A path, or a URI such as ``s3://bucket/folder``; a ``pathlib.Path`` would swallow a slash of it."""
 CONFIG_FLAG = "--config"
-JobVerb = Literal["phantom", "check", "convert", "augment-preview", "train", "tune", "evaluate", "leaderboard", "demo"]
+JobVerb = Literal[
+    "phantom", "check", "convert", "augment-preview", "train", "tune", "evaluate", "leaderboard", "demo", "doctor"
+]
 """What can be submitted to a cluster."""
 PICTURE_SUFFIXES = (".png", ".jpg", ".webp")
 INTERRUPTED = 130
@@ -364,6 +366,26 @@ def make_verbs(
 
         return run_demo(out, _console())
 
+    def doctor(
+        store: Location | None = None,
+        workers: int | None = None,
+        train: bool = True,
+        timeout_s: float = 120.0,
+        verbose: bool = False,
+    ) -> int:
+        """Look whether a cluster, or this machine, is fit for a long run; what is not gets a line that says the fix.
+
+        With RAY_ADDRESS set that cluster is looked at; from elsewhere: lvseg submit doctor.
+
+        Args:
+            store: Folder or URI for records and runs, to be written to from every node.
+            workers: Training workers to try; default: one a GPU, or one a node, at least two.
+            train: Sum up an array over the workers and train for a step.
+            timeout_s: The longest that a check waits, s.
+            verbose: Show Ray's and TensorFlow's own messages.
+        """
+        return _doctor(store, workers, train=train, timeout_s=timeout_s, verbose=verbose)
+
     def submit(
         verb: tyro.conf.Positional[JobVerb | None] = None,
         /,
@@ -386,7 +408,7 @@ def make_verbs(
         """
         return _submit(verb, job, job_id=job_id, install=install, detach=detach, attach=attach)
 
-    verbs = (phantom, check, convert, augment_preview, train, tune, evaluate, leaderboard, models, demo, submit)
+    verbs = (phantom, check, convert, augment_preview, train, tune, evaluate, leaderboard, models, demo, doctor, submit)
     return {verb.__name__.replace("_", "-"): verb for verb in verbs}
 
 
@@ -578,6 +600,26 @@ def _models(shape: str, batch_size: int, seconds: float | None) -> int:
         costs = list_models(sides, batch_size, seconds, status.update)
     console.print(models_table(costs, sides, batch_size))
     return 0
+
+
+def _doctor(store: UPath | None, workers: int | None, *, train: bool, timeout_s: float, verbose: bool) -> int:
+    from rich.table import Table
+    from rich.text import Text
+
+    from lvseg.distributed.doctor import diagnose
+    from lvseg.distributed.session import ray_session
+
+    if store is not None:
+        _require_durable("store", store)
+    table, wrong, console = Table("", "check", "found", "what to do"), 0, _console()
+    with ray_session(workers or 2, verbose=verbose), console.status("starting") as status:
+        for finding in diagnose(store, workers, train, timeout_s):
+            status.update(f"after {finding.check}")
+            wrong += not finding.ok
+            mark = Text("✓", "green") if finding.ok else Text("✗", "red")
+            table.add_row(mark, finding.check, finding.found, finding.fix)
+    console.print(table)
+    return int(wrong > 0)
 
 
 def _submit(
