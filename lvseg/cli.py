@@ -603,23 +603,13 @@ def _models(shape: str, batch_size: int, seconds: float | None) -> int:
 
 
 def _doctor(store: UPath | None, workers: int | None, *, train: bool, timeout_s: float, verbose: bool) -> int:
-    from rich.table import Table
-    from rich.text import Text
-
-    from lvseg.distributed.doctor import diagnose
+    from lvseg.distributed.doctor import diagnose, print_findings
     from lvseg.distributed.session import ray_session
 
     if store is not None:
         _require_durable("store", store)
-    table, wrong, console = Table("", "check", "found", "what to do"), 0, _console()
-    with ray_session(workers or 2, verbose=verbose), console.status("starting") as status:
-        for finding in diagnose(store, workers, train, timeout_s):
-            status.update(f"after {finding.check}")
-            wrong += not finding.ok
-            mark = Text("✓", "green") if finding.ok else Text("✗", "red")
-            table.add_row(mark, finding.check, finding.found, finding.fix)
-    console.print(table)
-    return int(wrong > 0)
+    with ray_session(workers or 2, verbose=verbose):
+        return int(not print_findings(_console(), diagnose(store, workers, train, timeout_s)))
 
 
 def _submit(

@@ -6,12 +6,15 @@ import math
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from lvseg.distributed.doctor_probe import NodeFacts, NodeProbe, StepFacts, StepProbe, visible_gpus
 from lvseg.distributed.session import is_private_cluster, quiet_environment
@@ -82,6 +85,19 @@ def diagnose(store: UPath | None, workers: int | None, train: bool, timeout_s: f
         ray.kill(probe)
     if train:
         yield from _check_training(workers, sum(node.gpus for node in nodes), len(nodes), timeout_s)
+
+
+def print_findings(console: Console, findings: Iterable[Finding]) -> bool:
+    """A table, once all checks have ended; returns whether all is well."""
+    table, well = Table("", "check", "found", "what to do"), True
+    with console.status("starting") as status:
+        for finding in findings:
+            status.update(f"after {finding.check}")
+            well &= finding.ok
+            mark = Text("✓", "green") if finding.ok else Text("✗", "red")
+            table.add_row(mark, finding.check, finding.found, finding.fix)
+    console.print(table)
+    return well
 
 
 def check_cluster() -> Finding:
@@ -326,8 +342,6 @@ def _check_training(workers: int | None, gpus: int, nodes: int, timeout_s: float
 
 def _measure(group: Any, count: int, gpu: bool, timeout_s: float) -> tuple[list[StepFacts], bool]:
     """What every worker measured, and whether they were on several nodes."""
-    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
-
     probes = [
         ray.remote(StepProbe)
         .options(

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from lvseg.distributed import doctor
 from lvseg.distributed.doctor import Finding, Node
@@ -102,6 +103,16 @@ def test_a_slow_network_counts_between_nodes_only() -> None:
     found = named(list(doctor.check_steps(broken, several_nodes=False)))
     assert found["training step"].found == "no finite loss on worker 4"
     assert list(named(list(doctor.check_steps(slow[:1], several_nodes=False)))) == ["training step"]
+
+
+def test_the_table_has_a_line_for_each_and_the_fix(capsys: pytest.CaptureFixture[str]) -> None:
+    well = Finding(check="nodes", found="[2], all answer")
+    console = Console(width=80)
+    assert doctor.print_findings(console, [well])
+    assert not doctor.print_findings(console, [well, Finding(check="clocks", found="b is off", fix="run NTP")])
+    lines = capsys.readouterr().out.splitlines()
+    assert any("✓" in line and "[2], all answer" in line for line in lines)
+    assert any("✗" in line and "run NTP" in line for line in lines)
 
 
 @pytest.mark.ray

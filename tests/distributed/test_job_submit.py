@@ -30,6 +30,7 @@ RAY = Path(sys.executable).with_name("ray")
 @dataclass(frozen=True)
 class Head:
     dashboard: str
+    agent: str
     environment: dict[str, str]
 
 
@@ -54,7 +55,7 @@ def status_of(url: str, token: str | None) -> int | None:
 def head() -> Iterator[Head]:
     """A head node of its own: own ports, own folder (short: it holds sockets), ended by its process id."""
     folder = Path(tempfile.mkdtemp(prefix="lv", dir="/tmp"))
-    dashboard = free_port()
+    dashboard, agent = free_port(), free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTHONPATH"))}
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
     environment["PATH"] = os.pathsep.join([str(RAY.parent), environment["PATH"]])  # as in an activated environment
@@ -62,7 +63,7 @@ def head() -> Iterator[Head]:
         "--port": free_port(),
         "--dashboard-port": dashboard,
         "--dashboard-host": "127.0.0.1",
-        "--dashboard-agent-listen-port": free_port(),
+        "--dashboard-agent-listen-port": agent,
         "--ray-client-server-port": free_port(),
         "--num-cpus": 3,
         "--temp-dir": folder,
@@ -82,7 +83,7 @@ def head() -> Iterator[Head]:
                 assert process.poll() is None, (folder / "head.log").read_text()
                 assert time.monotonic() < deadline, "the head node did not start"
                 time.sleep(0.5)
-            yield Head(dashboard=url, environment=environment)
+            yield Head(dashboard=url, agent=f"http://127.0.0.1:{agent}", environment=environment)
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(60)
@@ -114,6 +115,13 @@ def test_token_is_asked_for(head: Head) -> None:
     assert status_of(f"{head.dashboard}/api/jobs/", None) == 401
     assert status_of(f"{head.dashboard}/api/jobs/", "wrong" + TOKEN) in (401, 403)
     assert status_of(f"{head.dashboard}/api/jobs/", TOKEN) == 200
+
+
+def test_the_agent_of_a_node_asks_for_it_too_but_tells_a_probe_its_health(head: Head) -> None:
+    assert status_of(f"{head.agent}/api/job_agent/jobs/none/logs", None) == 401
+    assert status_of(f"{head.agent}/api/job_agent/jobs/none/logs", "wrong" + TOKEN) == 403
+    assert status_of(f"{head.agent}/api/local_raylet_healthz", None) == 200
+    assert status_of(f"{head.dashboard}/api/gcs_healthz", None) == 200
 
 
 def test_train_and_tune_as_jobs(
