@@ -52,7 +52,17 @@ Location = Annotated[
 """A path, or a URI such as ``s3://bucket/folder``; a ``pathlib.Path`` would swallow a slash of it."""
 CONFIG_FLAG = "--config"
 JobVerb = Literal[
-    "phantom", "check", "convert", "augment-preview", "train", "tune", "evaluate", "leaderboard", "demo", "doctor"
+    "phantom",
+    "check",
+    "convert",
+    "augment-preview",
+    "train",
+    "tune",
+    "evaluate",
+    "leaderboard",
+    "models",
+    "demo",
+    "doctor",
 ]
 """What can be submitted to a cluster."""
 PICTURE_SUFFIXES = (".png", ".jpg", ".webp")

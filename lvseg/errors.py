@@ -8,7 +8,6 @@
     │   └── ContourError  a contour that is no contour, or not on its image
     ├── RecordsError      a record set is missing, broken or does not fit the job
     ├── RunError          a run folder is missing, unfinished, or another run's
-    ├── ClusterError      a cluster does not answer, refuses the token, or refuses the job
     ├── TrainingError     training cannot go on: names step and cause
     ├── StoppedError      training was asked to stop, and can be gone on with
     └── ClusterError      Ray did not start, or the cluster cannot be reached
@@ -46,10 +45,6 @@ class RunError(LvsegError):
     """A run folder that is missing, unfinished, or belongs to another configuration."""
 
 
-class ClusterError(LvsegError):
-    """A cluster that cannot be reached or that refuses; names its address and what to do."""
-
-
 class TrainingError(LvsegError):
     """Training cannot go on; names the step and the cause."""
 
@@ -61,4 +56,4 @@ class StoppedError(LvsegError):
 
 
 class ClusterError(LvsegError):
-    """Ray did not start, or the cluster cannot be reached; names the address and Ray's own reason."""
+    """Ray did not start, or the cluster cannot be reached or refuses; names the address and Ray's own reason."""

@@ -29,7 +29,7 @@ SKEW_TRIES = 5
 MEGABYTES = 64
 """Size of the array that is summed up."""
 LEAST_BANDWIDTH = 100e6
-"""Bytes/s, a 1 Gbit/s link nearly full: below, the U-Net's 8 MB of gradients take longer than its step on a GPU."""
+"""Bytes/s between nodes, a 1 Gbit/s link nearly full: below, summing up takes longer than a GPU computes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

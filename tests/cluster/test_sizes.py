@@ -67,7 +67,7 @@ def test_what_data_of_a_size_needs(studies: int, shard_images: int) -> None:
 
 @pytest.mark.parametrize(
     ("model", "width", "parameters"),
-    [("fcn", None, 1_857_848), ("unet", None, 1_940_834), ("unet", 64, 31_030_658)],
+    [("fcn", None, 1_857_848), ("unet", None, 1_409_154), ("unet", 64, 5_632_258)],
 )
 def test_what_the_gradients_need(model: str, width: int | None, parameters: int) -> None:
     from lvseg.config import TrainConfig
@@ -77,6 +77,12 @@ def test_what_the_gradients_need(model: str, width: int | None, parameters: int)
     assert built.count_params() == parameters
     name = f"{model}, {width} channels" if width else model
     assert reduce_row(name, parameters) in README.read_text()
+
+
+def test_what_a_larger_batch_brings() -> None:
+    step_s = 16 / RATE
+    share = step_s / (step_s + all_reduce_s(1_409_154 * 4, 64, LINKS["10 Gbit/s"]))
+    assert f"`unet` over 10 Gbit/s goes from 64%\n  to {share:.0%}." in README.read_text()
 
 
 @pytest.mark.parametrize("gpus", [64, 1000])
