@@ -14,12 +14,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import ray.util
 
 from lvseg import __version__
 from lvseg.store import UPath, write_bytes
 from lvseg.training.cache import cache_folder, free_bytes
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 PACKAGES = ("ray", "tensorflow", "keras", "numpy")
 """Must be the same on all nodes, besides Python and lvseg."""
@@ -143,57 +147,60 @@ class StepProbe:
             timeout_seconds=timeout_s, implementation=communication.NCCL if gpu else communication.RING
         )
         strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
-        all_reduce_s = _time_all_reduce(strategy, options, megabytes)
+        all_reduce_s = _time_all_reduce(strategy, megabytes)
         step_s, loss = _time_step(strategy)
         return StepFacts(all_reduce_s=all_reduce_s, step_s=step_s, loss=loss)
 
 
-def _time_all_reduce(strategy: object, options: object, megabytes: int) -> float:
+def _time_all_reduce(strategy: tf.distribute.Strategy, megabytes: int) -> float:
     import tensorflow as tf
 
-    @tf.function  # type: ignore[untyped-decorator]
-    def add_up(values: tf.Tensor) -> tf.Tensor:
-        def reduce(part: tf.Tensor) -> tf.Tensor:
-            context = tf.distribute.get_replica_context()
-            return context.all_reduce(tf.distribute.ReduceOp.SUM, part, options=options)
+    from lvseg.training.optimizers import sum_over_replicas
 
-        return strategy.experimental_local_results(strategy.run(reduce, args=(values,)))[0]  # type: ignore[attr-defined]
+    def add_up(values: tf.Tensor) -> tf.Tensor:
+        return sum_over_replicas([tf.identity(values)])[0]  # the copy is on the replica's own device
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def run(values: tf.Tensor) -> tf.Tensor:
+        return strategy.experimental_local_results(strategy.run(add_up, args=(values,)))[0]
 
     values = tf.ones([megabytes * 250_000])
     times = []
     for _ in range(REPEATS + 1):
         start = time.monotonic()
-        add_up(values).numpy()
+        run(values).numpy()
         times.append(time.monotonic() - start)
     return sorted(times[1:])[REPEATS // 2]
 
 
-def _time_step(strategy: object) -> tuple[float, float]:
-    import keras
+def _time_step(strategy: tf.distribute.Strategy) -> tuple[float, float]:
     import tensorflow as tf
 
     from lvseg.config import TrainConfig
     from lvseg.models import build_model
+    from lvseg.training.optimizers import apply_gradients, make_optimizer
+    from lvseg.training.schedules import make_schedule
 
-    with strategy.scope():  # type: ignore[attr-defined]
-        model = build_model(TrainConfig(model="fcn"), (IMAGE_SIDE, IMAGE_SIDE))
-        optimizer = keras.optimizers.Adam(1e-3)
+    config = TrainConfig(model="fcn", precision="float32")
+    with strategy.scope():
+        model = build_model(config, (IMAGE_SIDE, IMAGE_SIDE))
+        optimizer = make_optimizer(config, make_schedule(config, total_steps=2))
         optimizer.build(model.trainable_variables)
     images = tf.random.stateless_normal([2, IMAGE_SIDE, IMAGE_SIDE, 1], seed=[0, 0])
     labels = tf.cast(images[..., 0] > 0, tf.int32)
 
+    def step() -> tf.Tensor:
+        variables = model.trainable_variables
+        with tf.GradientTape() as tape:
+            logits = model(images, training=True)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+            loss = tf.reduce_mean(losses) / strategy.num_replicas_in_sync
+        apply_gradients(optimizer, tape.gradient(loss, [v.value for v in variables]), variables, config)
+        return loss
+
     @tf.function  # type: ignore[untyped-decorator]
     def train() -> tf.Tensor:
-        def step() -> tf.Tensor:
-            with tf.GradientTape() as tape:
-                logits = model(images, training=True)
-                losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-                loss = tf.reduce_mean(losses)
-            gradients = tape.gradient(loss, model.trainable_variables)
-            optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-            return loss
-
-        return strategy.experimental_local_results(strategy.run(step))[0]  # type: ignore[attr-defined]
+        return strategy.experimental_local_results(strategy.run(step))[0]
 
     train().numpy()
     start = time.monotonic()

@@ -34,6 +34,12 @@ DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 FILE_FLAGS = ("--config", "--space", "--split")
 """Flags of the verbs whose value may be a file; one of the submitting machine travels with the job."""
 FILES_FOLDER = "files"
+TALKATIVE = (
+    "ray._private.runtime_env.packaging",
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+)
+"""Loggers of Ray that tell of every step."""
 POLL_S = 1.0
 RECONNECTS = 5
 """How often in a row the log is asked for again after the connection broke."""
@@ -181,7 +187,7 @@ def _exit_status(info: Any, show: Callable[[str], None]) -> int:
 def _client() -> Any:
     from ray.job_submission import JobSubmissionClient
 
-    for name in ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
+    for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.ERROR)
     return JobSubmissionClient(None if _address_variable() else DEFAULT_ADDRESS)
 

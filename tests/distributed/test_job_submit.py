@@ -79,7 +79,8 @@ def head() -> Iterator[Head]:
         )
         try:
             deadline = time.monotonic() + START_S
-            while status_of(f"{url}/api/jobs/", TOKEN) != 200:
+            healthy = f"http://127.0.0.1:{agent}/api/local_raylet_healthz"
+            while (status_of(f"{url}/api/jobs/", TOKEN), status_of(healthy, None)) != (200, 200):
                 assert process.poll() is None, (folder / "head.log").read_text()
                 assert time.monotonic() < deadline, "the head node did not start"
                 time.sleep(0.5)
@@ -171,15 +172,16 @@ def lvseg_submit(head: Head, folder: Path, *words: str, token: str = TOKEN) -> s
 
 def test_lvseg_submit(head: Head, tmp_path: Path) -> None:
     """Jobs that need neither TensorFlow nor workers, for the sake of time."""
-    small = ("--patients", "1", "--size", "32", "--slices", "2", "--phases", "2")
+    small = ("--patients", "1", "--size", "64", "--slices", "3", "--phases", "4")
     made = lvseg_submit(head, tmp_path, "--job-id", "made", "phantom", str(tmp_path / "made"), *small)
     assert made.returncode == 0, made.stdout + made.stderr
-    assert "1 patients, 4 images" in made.stdout
+    assert "1 patients, 12 images" in made.stdout
+    assert made.stderr == ""
     assert (tmp_path / "made" / "truth.json").is_file()
 
     again = lvseg_submit(head, tmp_path, "--attach", "made")
     assert again.returncode == 0
-    assert "1 patients, 4 images" in again.stdout
+    assert "1 patients, 12 images" in again.stdout
 
     (tmp_path / "settings.yaml").write_text("epochs: 2\n")
     failed = lvseg_submit(head, tmp_path, "train", str(tmp_path / "none"), "--config", "settings.yaml")
