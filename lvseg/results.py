@@ -35,7 +35,9 @@ from lvseg.store import UPath, write_text
 __all__ = [
     "HISTORY_FILE",
     "RESULT_FILE",
+    "CaseCounts",
     "EpochRow",
+    "Number",
     "RunResult",
     "find_results",
     "last_picture",
@@ -48,7 +50,7 @@ __all__ = [
 RESULT_FILE = "result.json"
 HISTORY_FILE = "history.csv"
 PICTURES_FOLDER = "pictures"
-ADDED_LATER = {"val_dice_myocardium"}
+ADDED_LATER = {"val_dice_myocardium", "val_counts_by_case"}
 """What files of earlier versions lack."""
 
 logger = logging.getLogger(__name__)
@@ -60,6 +62,20 @@ def _nan_for_null(value: Any) -> Any:
 
 # JSON has no NaN: it is written as null and comes back as NaN.
 Number = Annotated[float, BeforeValidator(_nan_for_null)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CaseCounts:
+    """Images and pixels of one case: with its mean Dice enough to compute every score over any set of cases."""
+
+    images: int
+    """Images whose Dice is defined; the mean over images weighs the case by them."""
+    intersection: int
+    """Pixels of the cavity in both prediction and label, over all images of the case."""
+    predicted: int
+    """Pixels of the cavity in the prediction."""
+    labelled: int
+    """Pixels of the cavity in the label."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,6 +109,8 @@ class RunResult:
     """Dice over all validation pixels together, at the best epoch."""
     val_dice_by_case: Mapping[str, Number] = dataclasses.field(default_factory=dict)
     """Mean Dice of every validation case, by case id."""
+    val_counts_by_case: Mapping[str, CaseCounts] = dataclasses.field(default_factory=dict)
+    """Images and pixels of every validation case at that epoch; empty in results of earlier versions."""
     val_dice_myocardium: float | None = None
     """Mean Dice of the myocardium at that epoch, where the records have it."""
     best_epoch: int | None = None

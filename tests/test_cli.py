@@ -14,7 +14,7 @@ from lvseg.config import ConvertConfig, TrainConfig, TuneConfig
 from lvseg.run_folder import ORIGIN_NAME, Run, open_run
 from tests.discs import make_disc, write_records
 
-VERBS = ("phantom", "check", "convert", "augment-preview", "train", "tune", "evaluate", "leaderboard", "demo")
+VERBS = ("phantom", "check", "convert", "augment-preview", "train", "tune", "evaluate", "leaderboard", "report", "demo")
 
 
 @pytest.fixture(autouse=True)

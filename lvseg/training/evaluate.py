@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import cast
 
@@ -25,13 +26,17 @@ from lvseg.evaluation import (
     summarise,
     write_evaluation,
 )
+from lvseg.ledger import Evaluated, report
+from lvseg.logs import utc_now
 from lvseg.records import SCHEMA, Manifest, read_manifest, table_to_slices
+from lvseg.results import RESULT_FILE, read_result
 from lvseg.run_folder import CONFIG_NAME, WEIGHTS_NAME, Origin, read_origin
 from lvseg.slices import CAVITY, CLASSES, MYOCARDIUM, Slice
 from lvseg.store import UPath, local_copy, write_text
 from lvseg.training.checkpoint import load_weights
 from lvseg.training.engine import Engine
 from lvseg.training.portion import Portion, whole
+from lvseg.versions import versions
 
 BATCH = 8
 """Images predicted at once; the score does not depend on it."""
@@ -105,7 +110,32 @@ def evaluate_run(
     folder = run if out is None else out
     write_evaluation(evaluation.contours, folder, f"evaluation-{split}")
     write_text(folder / f"evaluation-{split}.json", evaluation.to_json())
+    _enter(run, records, manifest, config, evaluation)
     return evaluation
+
+
+def _enter(run: UPath, records: UPath, manifest: Manifest, config: TrainConfig, evaluation: Evaluation) -> None:
+    """Into the leaderboard's store."""
+    summary = evaluation.summary
+    entry = Evaluated(
+        part=evaluation.split,
+        labels=manifest.labels,
+        training_labels=evaluation.training_labels,
+        split=manifest.split,
+        fold=config.fold if manifest.split == "kfold" else None,
+        records_sha256=manifest.records_sha256,
+        dice=summary.mean,
+        dice_pooled=summary.pooled,
+        images=summary.images,
+        undefined=summary.undefined,
+        dice_by_case=summary.by_case,
+        counts_by_case=summary.counts_by_case,
+        command=shlex.join(["lvseg", "evaluate", str(run), str(records), "--split", evaluation.split]),
+        versions=versions(),
+        finished_at=utc_now(),
+    )
+    sweep = read_result(run).sweep if (run / RESULT_FILE).exists() else None
+    report(run, sweep, evaluation=entry)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
