@@ -22,7 +22,7 @@ import io
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -39,7 +39,7 @@ __all__ = [
     "EpochRow",
     "Number",
     "RunResult",
-    "find_results",
+    "extremes_path",
     "last_picture",
     "picture_path",
     "read_history",
@@ -213,32 +213,6 @@ def _first_fault(error: ValidationError) -> str:
     return f"{field + ': ' if field else ''}{faults[0]['msg']}{more}"
 
 
-def find_results(runs: UPath, on_damaged: Callable[[str], None] = logger.warning) -> Iterator[tuple[RunResult, UPath]]:
-    """Yield every run that has ended below a folder, in the order of the paths.
-
-    Folders whose name begins with a dot are not looked into.
-
-    Args:
-        runs: the folder to search, at any depth.
-        on_damaged: called with one line for each ``result.json`` that cannot be used.
-
-    Yields:
-        (result, folder of the run).
-
-    Raises:
-        RunError: ``runs`` is not a folder.
-    """
-    if not runs.is_dir():
-        raise RunError(f"{runs}: no such folder; expected a folder of runs")
-    for path in sorted(runs.rglob(RESULT_FILE), key=lambda path: tuple(path.parts)):
-        if any(part.startswith(".") for part in path.relative_to(runs).parts):
-            continue
-        try:
-            yield read_result(path), path.parent
-        except RunError as error:
-            on_damaged(str(error))
-
-
 def write_history(folder: UPath, rows: Iterable[EpochRow]) -> UPath:
     """Write ``history.csv`` whole; floats read back to the same bits. Returns its path."""
     text = io.StringIO()
@@ -290,6 +264,11 @@ def _parse_line(columns: list[str], line: list[str], place: str) -> EpochRow:
 def picture_path(folder: UPath, epoch: int) -> UPath:
     """Where the pictures of an epoch (counted from 1) lie in a run's folder."""
     return folder / PICTURES_FOLDER / f"epoch-{epoch:04d}.png"
+
+
+def extremes_path(folder: UPath, part: str, which: Literal["worst", "best"]) -> UPath:
+    """Where the pictures of an evaluation's lowest or highest Dice lie in a run's folder."""
+    return folder / PICTURES_FOLDER / f"evaluation-{part}-{which}.png"
 
 
 def last_picture(folder: UPath) -> tuple[int, UPath] | None:

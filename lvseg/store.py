@@ -114,9 +114,10 @@ def list_folder(folder: UPath | Path) -> dict[str, bool]:
     try:
         if isinstance(folder, Path):
             return {path.name: path.is_dir() for path in sorted(folder.iterdir())}
-        listed = {PurePosixPath(item["name"]): item["type"] == "directory" for item in folder.fs.ls(folder.path)}
+        items = folder.fs.ls(folder.path, detail=True)
     except (FileNotFoundError, NotADirectoryError):
         return {}
+    listed = {PurePosixPath(item["name"]): item["type"] == "directory" for item in items}
     itself = PurePosixPath(folder.path)  # some stores keep an empty object for a folder
     return {path.name: is_folder for path, is_folder in sorted(listed.items()) if path != itself}
 

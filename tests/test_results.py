@@ -11,7 +11,6 @@ from lvseg.results import (
     CaseCounts,
     EpochRow,
     RunResult,
-    find_results,
     last_picture,
     picture_path,
     read_history,
@@ -111,24 +110,6 @@ def test_a_truncated_result_and_a_missing_one_are_named(tmp_path: Path) -> None:
     path.write_text(path.read_text()[:50])
     with pytest.raises(RunError, match=r"result\.json: not a run's result: Invalid JSON"):
         read_result(path)
-
-
-def test_runs_are_found_at_any_depth_and_damaged_ones_are_listed(tmp_path: Path) -> None:
-    RESULT.write(tmp_path / "b" / "trial")
-    RESULT.write(tmp_path / "a")
-    RESULT.write(tmp_path / ".hidden")
-    (tmp_path / "c").mkdir()
-    (tmp_path / "c" / "result.json").write_text('{"one": 1}\n{"two": 2}\n')
-    damaged: list[str] = []
-    found = list(find_results(tmp_path, damaged.append))
-    assert found == [(RESULT, tmp_path / "a"), (RESULT, tmp_path / "b" / "trial")]
-    assert len(damaged) == 1
-    assert damaged[0].startswith(str(tmp_path / "c" / "result.json"))
-
-
-def test_looking_for_runs_in_no_folder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="nowhere: no such folder"):
-        list(find_results(tmp_path / "nowhere"))
 
 
 def test_history_reads_back_to_the_same_bits(tmp_path: Path) -> None:
