@@ -545,7 +545,7 @@ def _leaderboard(
         compact_store(runs)
     text = render(build(runs, view), format)
     if out is None:
-        print(text)
+        print(text.rstrip("\n"))
         return 0
     try:
         write_text(out, text)

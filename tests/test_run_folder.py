@@ -12,8 +12,9 @@ import yaml
 from lvseg import cli
 from lvseg.config import TrainConfig, from_mapping, read_yaml
 from lvseg.errors import RunError
+from lvseg.ledger import read
 from lvseg.records import Manifest
-from lvseg.results import RESULT_FILE, EpochRow, read_result
+from lvseg.results import RESULT_FILE, CaseCounts, EpochRow, read_result
 from lvseg.run_folder import (
     CONFIG_NAME,
     ORIGIN_NAME,
@@ -151,6 +152,8 @@ def test_a_finished_run_gives_its_result(run: Run, checkpoint: Path) -> None:
     )
     assert (result.parameters, result.seconds, result.train_images, result.val_images) == (123, 7.5, 2, 1)
     assert (run.folder / WEIGHTS_NAME).read_bytes() == b"weights"
+    assert result.val_counts_by_case == {"A": CaseCounts(images=1, intersection=2, predicted=3, labelled=4)}
+    assert [(row.run, row.result) for row in read(run.folder.parent)] == [(run.name, result)]
     assert result.command == run.command()
     assert result.config["epochs"] == 2
 
@@ -176,6 +179,8 @@ def test_a_run_that_fails_before_it_starts_is_recorded(run: Run) -> None:
     fail_run(dataclasses.replace(run, sweep="sweep"), "no workers")
     result = read_result(run.folder)
     assert (result.status, result.error, result.sweep, result.parameters) == ("failed", "no workers", "sweep", None)
+    rows = read(run.folder.parent.parent)
+    assert [(row.run, row.result.error) for row in rows] == [(f"{run.folder.parent.name}/{run.name}", "no workers")]
 
 
 def test_the_speed_is_the_median_without_the_first_epoch() -> None:

@@ -189,7 +189,7 @@ def build(runs: UPath, view: View = View(), *, allow_empty: bool = False) -> Lea
     """
     gathered = gather(runs)
     rows = [_row(found) for found in gathered.found]
-    failed = tuple(sorted((row for row in rows if row.result.status == "failed"), key=lambda row: row.name))
+    failed = sorted((row for row in rows if row.result.status == "failed"), key=lambda row: row.name)
     finished = [row for row in rows if row.result.status == "finished"]
     if not finished and not allow_empty:
         raise RunError(f"{runs}: no finished run, found {len(failed)} failed and {len(gathered.damaged)} unreadable")
@@ -197,7 +197,8 @@ def build(runs: UPath, view: View = View(), *, allow_empty: bool = False) -> Lea
     groups.sort(key=lambda group: (group.training_labels is not None, -len(group.rows) - group.left_out, group.heading))
     running = tuple((folder.relative_to(runs).as_posix(), read_progress(folder)) for folder in gathered.running)
     damaged = tuple(gathered.damaged)
-    return Leaderboard(runs=runs, groups=tuple(groups), failed=failed, running=running, damaged=damaged)
+    wanted = tuple(row for row in failed if view.fits(row))
+    return Leaderboard(runs=runs, groups=tuple(groups), failed=wanted, running=running, damaged=damaged)
 
 
 def _row(found: Found) -> Row:

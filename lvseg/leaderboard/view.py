@@ -61,7 +61,11 @@ class View:
         """
         for text in (*self.where, *filter(None, (self.sort, self.by))):
             _require_key(_key(text), rows)
-        return [row for row in rows if all(_fits(row, text) for text in self.where)]
+        return [row for row in rows if self.fits(row)]
+
+    def fits(self, row: Row) -> bool:
+        """Whether a row is wanted."""
+        return all(_fits(row, text) for text in self.where)
 
     def group_of(self, row: Row) -> str | None:
         """Title of the group that a row belongs to."""

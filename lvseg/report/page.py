@@ -32,8 +32,18 @@ MOST_CURVES = 12
 TOP_RUNS = 3
 """Runs of a group shown with picture, settings and command."""
 
-_NOT_ON_PAGE = {"seconds", "device", "code"}
+_ALWAYS = {"rank", "name", "val_dice", "dice_interval", "val_dice_pooled", "pooled_interval", "worst", "best_epoch"}
+_NOT_ON_PAGE = {"seconds", "code"}
 """Columns for which a page has no room; the device hours say the same, the versions stand at its end."""
+_LONG_TITLES = {
+    "batch_size": "batch size",
+    "learning_rate": "learning rate",
+    "decay_rate": "decay rate",
+    "decay_steps": "decay steps",
+    "images_per_second": "images/s",
+    "device_hours": "device hours",
+}
+"""Titles where there is room for them."""
 
 logger = logging.getLogger(__name__)
 
@@ -59,12 +69,13 @@ class _Detail:
     picture: Picture | None
     evaluation: EvaluationView | None
     configuration: str
-    cases: list[tuple[str, float]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Section:
     group: Group
+    columns: list[Column]
+    same: list[tuple[str, str]]
     plots: _Plots | None
     sweeps: list[SweepView]
     patients: PatientTable | None
@@ -101,7 +112,6 @@ def render_page(leaderboard: Leaderboard) -> str:
     return environment.get_template("page.html.j2").render(
         board=leaderboard,
         sections=[_section(group, leaderboard.failed, index) for index, group in enumerate(leaderboard.groups)],
-        columns=_columns(leaderboard),
         versions=_versions(leaderboard),
         running=[(name, running_text(progress)) for name, progress in leaderboard.running],
         alpha=ALPHA,
@@ -110,20 +120,25 @@ def render_page(leaderboard: Leaderboard) -> str:
     )
 
 
-def _columns(leaderboard: Leaderboard) -> list[Column]:
-    """Those that have room and, in at least one row, a value."""
-    rows = [row for group in leaderboard.groups for row in group.rows]
-    return [
-        column
-        for column in COLUMNS
-        if column.key not in _NOT_ON_PAGE and any(row.text(column) != ABSENT for row in rows)
-    ]
+def _columns(group: Group) -> tuple[list[Column], list[tuple[str, str]]]:
+    """Columns with a value that differs between the runs, and (title, text) of what is the same in all."""
+    columns, same = [], []
+    for column in COLUMNS:
+        texts = {row.text(column) for row in group.rows}
+        if column.key in _ALWAYS or len(texts) > 1:
+            columns.append(column)
+        elif texts != {ABSENT}:
+            same.append((_LONG_TITLES.get(column.key, column.title), texts.pop()))
+    return [column for column in columns if column.key not in _NOT_ON_PAGE], same
 
 
 def _section(group: Group, failed: Sequence[Row], index: int) -> _Section:
+    columns, same = _columns(group)
     own = group.training_labels is None  # of evaluations, curves and sweeps stand with the training
     return _Section(
         group=group,
+        columns=columns,
+        same=same,
         plots=_plots(group.rows, str(index)) if own else None,
         sweeps=view_sweeps(group.rows, failed, str(index)) if own else [],
         patients=tabulate_patients(group.rows),
@@ -159,16 +174,12 @@ def _history(row: Row) -> list[Any]:
 
 
 def _detail(row: Row) -> _Detail:
-    cases = sorted(row.result.val_dice_by_case.items(), key=lambda case: (math.isnan(case[1]), case[1]))
     part = "val" if row.evaluation is None else row.evaluation.part
     return _Detail(
         row=row,
         picture=find_picture(row.folder) if row.evaluation is None else None,
-        evaluation=find_evaluation(
-            row.folder, row.evaluation.part if row.evaluation else "val", row.result.records_sha256
-        ),
+        evaluation=find_evaluation(row.folder, part, row.result.records_sha256),
         configuration=yaml.safe_dump(dict(row.result.config), sort_keys=False, allow_unicode=True).strip(),
-        cases=cases,
     )
 
 
