@@ -15,7 +15,17 @@ from numpy.typing import NDArray
 
 from lvseg.results import CaseCounts
 
-__all__ = ["ALPHA", "LEVEL", "RESAMPLES", "Interval", "compare", "dice_intervals", "holm", "signed_rank_p"]
+__all__ = [
+    "ALPHA",
+    "FEWEST_PATIENTS",
+    "LEVEL",
+    "RESAMPLES",
+    "Interval",
+    "compare",
+    "dice_intervals",
+    "holm",
+    "signed_rank_p",
+]
 
 LEVEL = 0.95
 """Confidence of the intervals."""
@@ -23,6 +33,8 @@ RESAMPLES = 2000
 """Draws of patients behind an interval."""
 ALPHA = 0.05
 """A run whose p is not below it is not told apart from the leader."""
+FEWEST_PATIENTS = 6
+"""With fewer no p of the signed-rank test is below ``ALPHA``: of n patients the lowest is 2 / 2^n."""
 _SEED = 0
 
 
@@ -103,6 +115,12 @@ def signed_rank_p(a: Mapping[str, float], b: Mapping[str, float]) -> float | Non
         return None
     if not differences.any():
         return 1.0
+    return _wilcoxon_p(tuple(differences.tolist()))
+
+
+@lru_cache(maxsize=16_384)
+def _wilcoxon_p(differences: tuple[float, ...]) -> float:
+    """Kept: who follows a sweep asks for the same runs again and again, and each takes a millisecond."""
     from scipy.stats import wilcoxon  # takes a second to import
 
     return float(wilcoxon(differences).pvalue)

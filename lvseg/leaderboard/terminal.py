@@ -13,7 +13,7 @@ from rich.table import Table
 
 from lvseg.leaderboard.board import Group, Leaderboard, Row
 from lvseg.leaderboard.columns import ALIKE, COLUMNS, PRIORITY, Column
-from lvseg.leaderboard.statistics import ALPHA
+from lvseg.leaderboard.statistics import ALPHA, FEWEST_PATIENTS
 from lvseg.training.status import RunProgress
 
 __all__ = ["printable", "render_table", "running_text"]
@@ -61,6 +61,8 @@ def _notes(group: Group) -> Iterator[str]:
         yield f"95 %: bootstrap over {group.patients} patients."
     if any(row.alike for row in group.rows):
         yield f"{ALIKE} not distinguishable from the leader (p ≥ {ALPHA}, signed-rank test over patients, Holm)."
+        if group.patients < FEWEST_PATIENTS:
+            yield f"{group.patients} patients are too few for the test to tell any two runs apart."
 
 
 def _print_commands(group: Group, console: Console) -> None:

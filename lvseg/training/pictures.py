@@ -13,6 +13,7 @@ PANEL_PX = 192
 EXTREMES = 4
 """Images of lowest and of highest Dice that an evaluation shows."""
 Which = Literal["worst", "best"]
+_SIGNS: dict[Which, float] = {"worst": 1.0, "best": -1.0}
 _LABEL_BGR = (80, 200, 80)
 _PREDICTION_BGR = (60, 120, 250)
 _FILL = 0.35
@@ -58,7 +59,7 @@ class Extremes:
         self._seen += 1
         if math.isnan(dice):
             return
-        for which, sign in (("worst", 1.0), ("best", -1.0)):
+        for which, sign in _SIGNS.items():
             kept = [*self._kept[which], (sign * dice, self._seen, (image, mask, prediction))]
             self._kept[which] = sorted(kept, key=lambda entry: entry[:2])[: self._count]
 
