@@ -32,8 +32,10 @@ MOST_CURVES = 12
 TOP_RUNS = 3
 """Runs of a group shown with picture, settings and command."""
 
-_ALWAYS = {"rank", "name", "val_dice", "dice_interval", "val_dice_pooled", "pooled_interval", "worst", "best_epoch"}
-_NOT_ON_PAGE = {"seconds", "code"}
+_ALWAYS = {"rank", "name", "val_dice", "val_dice_pooled", "worst", "best_epoch"}
+_BELOW = {"val_dice": "dice_interval", "val_dice_pooled": "pooled_interval"}
+"""What stands in small print in the same cell."""
+_NOT_ON_PAGE = {"seconds", "code", *_BELOW.values()}
 """Columns for which a page has no room; the device hours say the same, the versions stand at its end."""
 _LONG_TITLES = {
     "batch_size": "batch size",
@@ -116,6 +118,7 @@ def render_page(leaderboard: Leaderboard) -> str:
         running=[(name, running_text(progress)) for name, progress in leaderboard.running],
         alpha=ALPHA,
         resamples=RESAMPLES,
+        below={key: next(column for column in COLUMNS if column.key == small) for key, small in _BELOW.items()},
         finished_at=max((row.result.finished_at for group in leaderboard.groups for row in group.rows), default=""),
     )
 
@@ -127,7 +130,7 @@ def _columns(group: Group) -> tuple[list[Column], list[tuple[str, str]]]:
         texts = {row.text(column) for row in group.rows}
         if column.key in _ALWAYS or len(texts) > 1:
             columns.append(column)
-        elif texts != {ABSENT}:
+        elif texts != {ABSENT} and column.key not in _BELOW.values():
             same.append((_LONG_TITLES.get(column.key, column.title), texts.pop()))
     return [column for column in columns if column.key not in _NOT_ON_PAGE], same
 
