@@ -25,7 +25,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from lvseg.config import LabelConvention, SplitMethod, SplitName
 from lvseg.errors import RunError
 from lvseg.results import CaseCounts, Number, RunResult
-from lvseg.store import UPath, list_folder, read_files, remove_file, write_text
+from lvseg.store import UPath, is_local, list_folder, read_files, remove_file, write_text
 
 __all__ = [
     "LEDGER_FOLDER",
@@ -143,6 +143,7 @@ def report(
     folder: UPath, sweep: str | None, *, result: RunResult | None = None, evaluation: Evaluated | None = None
 ) -> None:
     """``append`` for a run in its folder; no job ends because that cannot be written: the folder has it too."""
+    folder = folder.resolve() if is_local(folder) else folder  # «.» has no parent
     try:
         append(runs_of(folder, sweep), run_path(folder, sweep), result=result, evaluation=evaluation)
     except OSError as error:

@@ -4,11 +4,12 @@
 
     RUNS/NAME/                  a sweep's trials: RUNS/SWEEP/TRIAL/
     ├── config.yaml             settings of the run
+    ├── run.json                what it is trained on
     ├── history.csv             one EpochRow an epoch
     ├── progress.json           RunProgress: how far it is
     ├── events.jsonl            start, resume, rollback …, one Event a line
     ├── result.json             RunResult; its presence says that the run has ended
-    ├── pictures/epoch-0005.png rows of image | label | prediction
+    ├── pictures/epoch-0005.png rows of image | label | prediction; of an evaluation: evaluation-val-worst.png
     └── tensorboard/
 
 Files are written whole or not at all, so a reader never meets half of one.
@@ -34,6 +35,7 @@ from lvseg.store import UPath, write_text
 
 __all__ = [
     "HISTORY_FILE",
+    "ORIGIN_FILE",
     "RESULT_FILE",
     "CaseCounts",
     "EpochRow",
@@ -49,6 +51,8 @@ __all__ = [
 
 RESULT_FILE = "result.json"
 HISTORY_FILE = "history.csv"
+ORIGIN_FILE = "run.json"
+"""What the run is trained on; there from its start."""
 PICTURES_FOLDER = "pictures"
 ADDED_LATER = {"val_dice_myocardium", "val_counts_by_case"}
 """What files of earlier versions lack."""

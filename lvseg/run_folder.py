@@ -21,7 +21,7 @@ from lvseg.errors import ConfigError, RecordsError, RunError, StoppedError, Trai
 from lvseg.ledger import report
 from lvseg.records import Manifest
 from lvseg.records.course_tfrecord import REFUSAL
-from lvseg.results import RESULT_FILE, EpochRow, RunResult, read_result
+from lvseg.results import ORIGIN_FILE, RESULT_FILE, EpochRow, RunResult, read_result
 from lvseg.slices import CLASSES
 from lvseg.store import UPath, open_whole, write_text
 from lvseg.training.order import training_rows
@@ -31,7 +31,7 @@ from lvseg.training.status import record_event
 from lvseg.versions import versions
 
 CONFIG_NAME = "config.yaml"
-ORIGIN_NAME = "run.json"
+ORIGIN_NAME = ORIGIN_FILE
 WEIGHTS_NAME = "best.weights.h5"
 CHECKPOINTS_NAME = "checkpoints"
 STOP_NAME = "stop"

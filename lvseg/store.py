@@ -106,14 +106,14 @@ def open_whole(path: UPath | Path) -> Iterator[BinaryIO]:
 def list_folder(folder: UPath | Path) -> dict[str, bool]:
     """Name → whether it is a folder, of everything directly in a folder, sorted; empty where there is none.
 
-    One request to an object store.
+    One request to an object store. A link to a folder counts as none, so that who walks on does not go in circles.
 
     Raises:
         OSError: it cannot be listed.
     """
     try:
         if isinstance(folder, Path):
-            return {path.name: path.is_dir() for path in sorted(folder.iterdir())}
+            return {path.name: path.is_dir() and not path.is_symlink() for path in sorted(folder.iterdir())}
         items = folder.fs.ls(folder.path, detail=True)
     except (FileNotFoundError, NotADirectoryError):
         return {}

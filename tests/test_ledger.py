@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,7 @@ def let_200_write(where: str, environment: dict[str, str], runs: UPath) -> None:
     counts = [0]
     while any(writer.poll() is None for writer in writers):
         counts.append(len(read(runs, no_damage)))
+        time.sleep(0.1)
         if len(counts) % 3 == 0:
             compact(runs)
     assert [writer.wait() for writer in writers] == [0] * PROCESSES
@@ -177,10 +179,13 @@ def test_a_damaged_file_is_named_and_neither_stops_readers_nor_is_deleted(tmp_pa
     assert {"1-a.jsonl", "2-b.jsonl"} < set(list_folder(folder))
 
 
-def test_a_trial_is_reported_to_the_folder_of_its_sweep(tmp_path: Path) -> None:
+def test_a_run_is_reported_to_the_folder_of_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report(tmp_path / "sweep" / "trial-1", "sweep", result=make_result("trial-1", sweep="sweep"))
     report(tmp_path / "one", None, result=make_result("one"))
-    assert [row.run for row in read(tmp_path)] == ["sweep/trial-1", "one"]
+    (tmp_path / "two").mkdir()
+    monkeypatch.chdir(tmp_path / "two")
+    report(Path(), None, result=make_result("two"))
+    assert [row.run for row in read(tmp_path)] == ["sweep/trial-1", "one", "two"]
 
 
 def test_no_job_ends_because_the_store_cannot_be_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

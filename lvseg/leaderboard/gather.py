@@ -8,13 +8,10 @@ from dataclasses import dataclass, field
 
 from lvseg.errors import RunError
 from lvseg.ledger import LEDGER_FOLDER, Entry, Evaluated, compact, latest, read
-from lvseg.results import RESULT_FILE, RunResult, read_result
+from lvseg.results import ORIGIN_FILE, RESULT_FILE, RunResult, read_result
 from lvseg.store import UPath, list_folder
 
 __all__ = ["Found", "Gathered", "compact_store", "gather"]
-
-STARTED_FILE = "run.json"
-"""In a run's folder from its start."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,11 +117,11 @@ class _Search:
         names = list_folder(folder)
         if RESULT_FILE in names:
             self._read(folder)
-        elif STARTED_FILE in names:
+        elif ORIGIN_FILE in names:
             self.rows.pop(str(folder), None)  # it failed, and runs again
             self.running.append(folder)
         else:
-            if names.get(LEDGER_FOLDER):
+            if LEDGER_FOLDER in names:
                 self.enter(folder)
             for child in self._children(folder, names):
                 self.walk(child)

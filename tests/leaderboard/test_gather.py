@@ -125,6 +125,13 @@ def test_scoring_the_validation_again_adds_what_an_older_result_lacks(tmp_path: 
     assert group.rows[0].dice_interval is not None
 
 
+def test_links_are_not_followed_in_circles(tmp_path: Path) -> None:
+    end(tmp_path, "one")
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "up").symlink_to(tmp_path, target_is_directory=True)
+    assert names(tmp_path) == ["one"]
+
+
 def test_damaged_rows_are_listed(tmp_path: Path) -> None:
     end(tmp_path, "one")
     (tmp_path / "leaderboard" / "0-a.jsonl").write_text("{")
