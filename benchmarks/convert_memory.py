@@ -105,7 +105,9 @@ def main(benchmark: Benchmark) -> int:
             source = Path(name) / "source"
             write_phantom(source, patients=patients, size=benchmark.size, slices=SLICES, phases=PHASES, fast=True)
             peaks, seconds = convert(source, Path(name) / "records", benchmark.workers, ray)
-        worker = max(peaks.workers.values(), default=0)
+            worker = max(peaks.workers.values(), default=0)
+            # Said before all the files are removed again, which takes long.
+            console.print(f"{images}: {seconds:.0f} s, driver {peaks.driver / MB:.0f} MB, worker {worker / MB:.0f} MB")
         first = first or (peaks.driver, worker)
         table.add_row(
             str(patients * SLICES * PHASES),
@@ -115,7 +117,6 @@ def main(benchmark: Benchmark) -> int:
             f"{worker / MB:.0f}",
             f"{worker / first[1]:.2f}",
         )
-        console.print(f"{images}: {seconds:.0f} s, driver {peaks.driver / MB:.0f} MB, worker {worker / MB:.0f} MB")
     console.print(table)
     return 0
 

@@ -9,6 +9,7 @@ in turn, several rounds:
   over the whole call, listing, quality control and all, Ray already running.
 - bare: one process; ``pydicom.dcmread``, ``np.loadtxt`` of the contour, the mask by lvseg's rasteriser, and the same
   Parquet with the same columns. It knows which files belong together, checks nothing, hashes nothing.
+- two bare loops at once, each with half of the files: what two cores give where other work shares the machine.
 - pydicom: ``pydicom.dcmread`` alone, in two processes: what no conversion with this library can exceed.
 """
 
@@ -137,6 +138,18 @@ def bare_slice(pair: Pair) -> Slice:
     )
 
 
+def bare_loops(pairs: list[Pair], out: Path, pool: Any) -> float:
+    """Images/s of a bare loop in each of two processes."""
+    before = time.perf_counter()
+    pool.starmap(bare_loop, [(pairs[start::WORKERS], _made(out / str(start))) for start in range(WORKERS)], chunksize=1)
+    return len(pairs) / (time.perf_counter() - before)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
 def parse(pair: Pair) -> int:
     """``pydicom.dcmread`` alone."""
     return len(pydicom.dcmread(pair.image).PixelData)
@@ -183,6 +196,8 @@ def measure(benchmark: Benchmark, folder: Path, real: Path, console: Console) ->
     results: dict[str, list[float]] = {}
     with multiprocessing.get_context("spawn").Pool(WORKERS, quiet) as pool:
         pool.map(parse, few[:64])
+        (folder / "warm-up").mkdir()
+        bare_loops(few[:64], folder / "warm-up", pool)
         import ray.data
 
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
@@ -193,7 +208,8 @@ def measure(benchmark: Benchmark, folder: Path, real: Path, console: Console) ->
         for number in range(benchmark.rounds):
             (folder / "bare").mkdir()
             one = run_convert(folder / "source", folder / "records")
-            one |= {"bare": bare_loop(few, folder / "bare"), "pydicom": parse_limit(few, pool)}
+            one |= {"bare": bare_loop(few, folder / "bare"), "two bare": bare_loops(few, folder / "bare", pool)}
+            one |= {"pydicom": parse_limit(few, pool)}
             for name in ("bare", "records"):
                 shutil.rmtree(folder / name)
             console.print(f"round {number + 1}: " + ", ".join(f"{name} {value:.1f}" for name, value in one.items()))
@@ -224,6 +240,7 @@ def main(benchmark: Benchmark) -> int:
         ("lvseg, steady state", "steady", WORKERS),
         ("lvseg, whole call", "whole", WORKERS),
         ("bare loop, one process", "bare", 1),
+        ("bare loop, two processes", "two bare", WORKERS),
         ("pydicom alone, two processes", "pydicom", WORKERS),
     ):
         values, bare, limit = results[key], results["bare"], results["pydicom"]

@@ -27,7 +27,8 @@ from lvseg.config import (
     read_yaml,
 )
 from lvseg.errors import ConfigError, LvsegError
-from lvseg.leaderboard import Format
+from lvseg.leaderboard import Format, View
+from lvseg.ledger import LEDGER_FOLDER
 from lvseg.progress import reporter, sweep_progress, watch_run
 from lvseg.quiet import import_quietly
 from lvseg.recipes import RECIPES
@@ -60,6 +61,7 @@ JobVerb = Literal[
     "tune",
     "evaluate",
     "leaderboard",
+    "report",
     "models",
     "demo",
     "doctor",
@@ -343,17 +345,41 @@ def make_verbs(
     def leaderboard(
         runs: tyro.conf.Positional[Location],
         /,
+        view: Annotated[View, Flat] = View(),  # noqa: B008 -- frozen
         format: Format = "table",
         out: Location | None = None,
+        watch: bool = False,
+        interval: float = 5.0,
+        compact: bool = False,
     ) -> int:
-        """Rank every finished run below a folder by validation Dice.
+        """Rank every finished run below a folder by validation Dice, and every evaluation by its own.
 
         Args:
             runs: Folder of runs.
-            format: Form of the output.
+            view: See the flags.
+            format: Form of the output; html is the page of lvseg report.
             out: File to write to; default: the terminal.
+            watch: Follow a running sweep until Ctrl-C.
+            interval: Seconds between two looks, with --watch.
+            compact: First put the rows of the folder's store into one file, without superseded ones and without those
+                of runs whose folders are gone.
         """
-        return _leaderboard(runs, format, out)
+        return _leaderboard(runs, view, format, out, interval if watch else None, compact=compact)
+
+    def report(
+        runs: tyro.conf.Positional[Location],
+        /,
+        view: Annotated[View, Flat] = View(),  # noqa: B008 -- frozen
+        out: Location = UPath("report.html"),  # noqa: B008 -- a value
+    ) -> int:
+        """Write one page to send to a colleague: tables, curves, sweeps, pictures, patients, settings, versions.
+
+        Args:
+            runs: Folder of runs.
+            view: See the flags.
+            out: HTML file to write; it needs nothing beside it.
+        """
+        return _report(runs, view, out)
 
     def models(shape: str = "256x256", batch_size: int = 4, seconds: float = 3.0, speed: bool = True) -> int:
         """List the models: parameters, operations for one image, and images/s on this machine.
@@ -418,7 +444,8 @@ def make_verbs(
         """
         return _submit(verb, job, job_id=job_id, install=install, detach=detach, attach=attach)
 
-    verbs = (phantom, check, convert, augment_preview, train, tune, evaluate, leaderboard, models, demo, doctor, submit)
+    stages = (phantom, check, convert, augment_preview, train, tune, evaluate, leaderboard, report)
+    verbs = (*stages, models, demo, doctor, submit)
     return {verb.__name__.replace("_", "-"): verb for verb in verbs}
 
 
@@ -559,7 +586,7 @@ def _tune(
             results = run_sweep(sweep, resources, sweep_progress(sweep.trials * settings.epochs, shown.update))
     for result in (result for result in results if result.status == "failed"):
         console.print(f"{result.name} failed: {result.error}", soft_wrap=True)
-    return _leaderboard(folder, "table", None)
+    return _leaderboard(folder, View(), "table", None, None, compact=False)
 
 
 def _evaluate(
@@ -586,12 +613,25 @@ def _evaluate(
     return 0
 
 
-def _leaderboard(runs: UPath, format: Format, out: UPath | None) -> int:
+def _leaderboard(
+    runs: UPath, view: View, format: Format, out: UPath | None, interval: float | None, *, compact: bool
+) -> int:
     from lvseg.leaderboard import build, render
+    from lvseg.leaderboard.gather import compact_store
+    from lvseg.leaderboard.watch import watch
 
-    text = render(build(runs), format)
+    if interval is not None:
+        if format != "table" or out is not None:
+            raise ConfigError("watch draws a table on the terminal: it goes without --format and --out")
+        if not interval > 0:
+            raise ConfigError(f"interval must be above 0, got {interval:g}")
+        watch(runs, view, _console(), interval)
+        return 0
+    if compact:
+        compact_store(runs)
+    text = render(build(runs, view), format)
     if out is None:
-        print(text)
+        print(text.rstrip("\n"))
         return 0
     try:
         write_text(out, text)
@@ -609,6 +649,15 @@ def _models(shape: str, batch_size: int, seconds: float | None) -> int:
     with console.status("models") as status:
         costs = list_models(sides, batch_size, seconds, status.update)
     console.print(models_table(costs, sides, batch_size))
+    return 0
+
+
+def _report(runs: UPath, view: View, out: UPath) -> int:
+    from lvseg.leaderboard import build
+    from lvseg.report import write_report
+
+    _require_durable("out", out)
+    _console().print(str(write_report(build(runs, view), out)), soft_wrap=True)
     return 0
 
 
@@ -653,6 +702,8 @@ def _submit(
 
 
 def _checked_name(name: str) -> str:
+    if name == LEDGER_FOLDER:
+        raise ConfigError(f"name {name!r} is taken by the store of results; choose another name")
     if not name or name.startswith(".") or any(character in name for character in '/\\:*?"<>|\0'):
         raise ConfigError(f"name must be a plain folder name, got {name!r}")
     return name

@@ -126,10 +126,11 @@ def _fill_centre(contour_xy_px: NDArray[np.float64], shape: tuple[int, int]) -> 
     column = np.clip(np.ceil(crossing), 0, shape[1]).astype(np.int64)
     mask = np.zeros(shape, np.uint8)
     if len(row):
-        top, width = int(row.min()), shape[1] + 1
-        flips = np.bincount((row - top) * width + column, minlength=(int(row.max()) + 1 - top) * width)
+        top, left, bottom, right = int(row.min()), int(column.min()), int(row.max()) + 1, int(column.max())
+        width = right - left + 1
+        flips = np.bincount((row - top) * width + (column - left), minlength=(bottom - top) * width)
         filled = np.cumsum(flips.astype(np.uint8).reshape(-1, width), axis=1, dtype=np.uint8)
-        mask[top : top + len(filled)] = filled[:, :-1] & 1
+        mask[top:bottom, left:right] = filled[:, :-1] & 1
     return mask
 
 

@@ -4,11 +4,12 @@
 
     RUNS/NAME/                  a sweep's trials: RUNS/SWEEP/TRIAL/
     ├── config.yaml             settings of the run
+    ├── run.json                what it is trained on
     ├── history.csv             one EpochRow an epoch
     ├── progress.json           RunProgress: how far it is
     ├── events.jsonl            start, resume, rollback …, one Event a line
     ├── result.json             RunResult; its presence says that the run has ended
-    ├── pictures/epoch-0005.png rows of image | label | prediction
+    ├── pictures/epoch-0005.png rows of image | label | prediction; of an evaluation: evaluation-val-worst.png
     └── tensorboard/
 
 Files are written whole or not at all, so a reader never meets half of one.
@@ -22,7 +23,7 @@ import io
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -34,10 +35,13 @@ from lvseg.store import UPath, write_text
 
 __all__ = [
     "HISTORY_FILE",
+    "ORIGIN_FILE",
     "RESULT_FILE",
+    "CaseCounts",
     "EpochRow",
+    "Number",
     "RunResult",
-    "find_results",
+    "extremes_path",
     "last_picture",
     "picture_path",
     "read_history",
@@ -47,8 +51,10 @@ __all__ = [
 
 RESULT_FILE = "result.json"
 HISTORY_FILE = "history.csv"
+ORIGIN_FILE = "run.json"
+"""What the run is trained on; there from its start."""
 PICTURES_FOLDER = "pictures"
-ADDED_LATER = {"val_dice_myocardium"}
+ADDED_LATER = {"val_dice_myocardium", "val_counts_by_case"}
 """What files of earlier versions lack."""
 
 logger = logging.getLogger(__name__)
@@ -60,6 +66,20 @@ def _nan_for_null(value: Any) -> Any:
 
 # JSON has no NaN: it is written as null and comes back as NaN.
 Number = Annotated[float, BeforeValidator(_nan_for_null)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CaseCounts:
+    """Images and pixels of one case: with its mean Dice enough to compute every score over any set of cases."""
+
+    images: int
+    """Images whose Dice is defined; the mean over images weighs the case by them."""
+    intersection: int
+    """Pixels of the cavity in both prediction and label, over all images of the case."""
+    predicted: int
+    """Pixels of the cavity in the prediction."""
+    labelled: int
+    """Pixels of the cavity in the label."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,6 +113,8 @@ class RunResult:
     """Dice over all validation pixels together, at the best epoch."""
     val_dice_by_case: Mapping[str, Number] = dataclasses.field(default_factory=dict)
     """Mean Dice of every validation case, by case id."""
+    val_counts_by_case: Mapping[str, CaseCounts] = dataclasses.field(default_factory=dict)
+    """Images and pixels of every validation case at that epoch; empty in results of earlier versions."""
     val_dice_myocardium: float | None = None
     """Mean Dice of the myocardium at that epoch, where the records have it."""
     best_epoch: int | None = None
@@ -195,32 +217,6 @@ def _first_fault(error: ValidationError) -> str:
     return f"{field + ': ' if field else ''}{faults[0]['msg']}{more}"
 
 
-def find_results(runs: UPath, on_damaged: Callable[[str], None] = logger.warning) -> Iterator[tuple[RunResult, UPath]]:
-    """Yield every run that has ended below a folder, in the order of the paths.
-
-    Folders whose name begins with a dot are not looked into.
-
-    Args:
-        runs: the folder to search, at any depth.
-        on_damaged: called with one line for each ``result.json`` that cannot be used.
-
-    Yields:
-        (result, folder of the run).
-
-    Raises:
-        RunError: ``runs`` is not a folder.
-    """
-    if not runs.is_dir():
-        raise RunError(f"{runs}: no such folder; expected a folder of runs")
-    for path in sorted(runs.rglob(RESULT_FILE), key=lambda path: tuple(path.parts)):
-        if any(part.startswith(".") for part in path.relative_to(runs).parts):
-            continue
-        try:
-            yield read_result(path), path.parent
-        except RunError as error:
-            on_damaged(str(error))
-
-
 def write_history(folder: UPath, rows: Iterable[EpochRow]) -> UPath:
     """Write ``history.csv`` whole; floats read back to the same bits. Returns its path."""
     text = io.StringIO()
@@ -272,6 +268,11 @@ def _parse_line(columns: list[str], line: list[str], place: str) -> EpochRow:
 def picture_path(folder: UPath, epoch: int) -> UPath:
     """Where the pictures of an epoch (counted from 1) lie in a run's folder."""
     return folder / PICTURES_FOLDER / f"epoch-{epoch:04d}.png"
+
+
+def extremes_path(folder: UPath, part: str, which: Literal["worst", "best"]) -> UPath:
+    """Where the pictures of an evaluation's lowest or highest Dice lie in a run's folder."""
+    return folder / PICTURES_FOLDER / f"evaluation-{part}-{which}.png"
 
 
 def last_picture(folder: UPath) -> tuple[int, UPath] | None:

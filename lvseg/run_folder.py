@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import platform
 import shlex
 import shutil
 import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -21,18 +18,20 @@ from pydantic import TypeAdapter, ValidationError
 from lvseg import __version__
 from lvseg.config import EXECUTION_FIELDS, IMAGE_SIDE_MULTIPLE, Structures, TrainConfig, read_yaml
 from lvseg.errors import ConfigError, RecordsError, RunError, StoppedError, TrainingError
+from lvseg.ledger import report
 from lvseg.records import Manifest
 from lvseg.records.course_tfrecord import REFUSAL
-from lvseg.results import RESULT_FILE, EpochRow, RunResult, read_result
+from lvseg.results import ORIGIN_FILE, RESULT_FILE, EpochRow, RunResult, read_result
 from lvseg.slices import CLASSES
 from lvseg.store import UPath, open_whole, write_text
 from lvseg.training.order import training_rows
 from lvseg.training.precision import with_precision
 from lvseg.training.state import CHECKPOINT_WEIGHTS, Outcome
 from lvseg.training.status import record_event
+from lvseg.versions import versions
 
 CONFIG_NAME = "config.yaml"
-ORIGIN_NAME = "run.json"
+ORIGIN_NAME = ORIGIN_FILE
 WEIGHTS_NAME = "best.weights.h5"
 CHECKPOINTS_NAME = "checkpoints"
 STOP_NAME = "stop"
@@ -40,7 +39,6 @@ STOP_NAME = "stop"
 
 RECIPE = ("model", "epochs", "batch_size", "learning_rate", "decay_rate", "decay_steps")
 """Settings that a run's command always names, so that it means the same after a default has changed."""
-_NAMED_PACKAGES = ("tensorflow", "keras", "ray", "numpy", "pyarrow", "pydicom")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -247,6 +245,7 @@ def fail_run(run: Run, error: str) -> RunResult:
 
 def _end(run: Run, result: RunResult) -> RunResult:
     result.write(run.folder)
+    report(run.folder, run.sweep, result=result)
     if result.status == "failed":
         record_event(run.folder, "failed", result.epochs, reason=result.error)
     else:
@@ -267,6 +266,7 @@ def _result(run: Run, outcome: Outcome) -> RunResult:
         val_dice_pooled=best.val_dice_pooled if best else float("nan"),
         val_dice_undefined=outcome.state.best_undefined,
         val_dice_by_case=outcome.state.best_by_case,
+        val_counts_by_case=outcome.state.best_counts(),
         val_dice_myocardium=best.val_dice_myocardium if best else None,
         best_epoch=best.epoch if best else None,
         epochs=len(rows),
@@ -305,9 +305,3 @@ def _images(run: Run, split: str) -> int:
         return run.data.part(split, run.records).images
     except RecordsError:
         return 0  # of a run that failed because of it
-
-
-def versions() -> dict[str, str]:
-    """Versions of lvseg, Python and the packages that a result depends on."""
-    found: dict[str, Any] = {"lvseg": __version__, "python": platform.python_version()}
-    return found | {name: metadata.version(name) for name in _NAMED_PACKAGES}

@@ -9,9 +9,9 @@ from __future__ import annotations
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from upath import UPath
@@ -19,10 +19,13 @@ from upath import UPath
 __all__ = [
     "UPath",
     "is_local",
+    "list_folder",
     "local_copy",
     "location",
     "open_whole",
     "read_file",
+    "read_files",
+    "remove_file",
     "remove_tree",
     "stamp",
     "write_bytes",
@@ -98,6 +101,61 @@ def open_whole(path: UPath | Path) -> Iterator[BinaryIO]:
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
+
+
+def list_folder(folder: UPath | Path) -> dict[str, bool]:
+    """Name → whether it is a folder, of everything directly in a folder, sorted; empty where there is none.
+
+    One request to an object store. A link to a folder counts as none, so that who walks on does not go in circles.
+
+    Raises:
+        OSError: it cannot be listed.
+    """
+    try:
+        if isinstance(folder, Path):
+            return {path.name: path.is_dir() and not path.is_symlink() for path in sorted(folder.iterdir())}
+        items = folder.fs.ls(folder.path, detail=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    listed = {PurePosixPath(item["name"]): item["type"] == "directory" for item in items}
+    itself = PurePosixPath(folder.path)  # some stores keep an empty object for a folder
+    return {path.name: is_folder for path, is_folder in sorted(listed.items()) if path != itself}
+
+
+def read_files(folder: UPath | Path, names: Sequence[str]) -> dict[str, bytes]:
+    """Contents of files of a folder by name, fetched together; a file that is gone is left out.
+
+    Raises:
+        OSError: one cannot be read.
+    """
+    if isinstance(folder, Path):
+        return {name: content for name in names if (content := _read_if_there(folder / name)) is not None}
+    if not names:
+        return {}
+    found = {}
+    for path, content in folder.fs.cat([(folder / name).path for name in names], on_error="return").items():
+        if isinstance(content, bytes):
+            found[PurePosixPath(path).name] = content
+        elif not isinstance(content, FileNotFoundError):
+            raise content
+    return found
+
+
+def _read_if_there(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def remove_file(path: UPath | Path) -> None:
+    """Remove a file; nothing happens where there is none.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    with suppress(FileNotFoundError):
+        path.unlink() if isinstance(path, Path) else path.fs.rm_file(path.path)
 
 
 def remove_tree(folder: UPath | Path) -> None:

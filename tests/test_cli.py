@@ -12,8 +12,10 @@ import pytest
 
 from lvseg import __version__, cli
 from lvseg.config import ConvertConfig, TrainConfig, TuneConfig
+from lvseg.ledger import LEDGER_FOLDER, append
 from lvseg.run_folder import ORIGIN_NAME, Run, open_run
 from tests.discs import make_disc, write_records
+from tests.results import make_result
 
 VERBS = (
     "phantom",
@@ -24,6 +26,7 @@ VERBS = (
     "tune",
     "evaluate",
     "leaderboard",
+    "report",
     "demo",
     "doctor",
     "submit",
@@ -265,6 +268,38 @@ def test_a_wrong_search_space(refuse: Refusal, records: Path, tmp_path: Path) ->
 
 def test_evaluate_without_a_run(refuse: Refusal, records: Path, tmp_path: Path) -> None:
     assert refuse("evaluate", tmp_path / "none", records).startswith(f"{tmp_path / 'none'}: not a run folder")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--where", "model"], "where must be KEY=VALUE"),
+        (["--watch", "--format", "csv"], "watch draws a table on the terminal"),
+        (["--watch", "--interval", "0"], "interval must be above 0"),
+    ],
+)
+def test_wrong_flags_of_the_leaderboard(refuse: Refusal, tmp_path: Path, flags: list[str], message: str) -> None:
+    assert refuse("leaderboard", tmp_path, *flags, status=2).startswith(message)
+
+
+def test_a_leaderboard_takes_several_conditions_and_compacts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, model in (("one", "fcn"), ("two", "unet"), ("three", "fcn")):
+        result = make_result(name, model=model, val_dice=0.6 if name == "one" else 0.8)
+        result.write(tmp_path / name)
+        append(tmp_path, name, result=result)
+    conditions = ["--where", "model=fcn", "--where", "val_dice>0.7", "--sort", "seconds", "--by", "model", "--top", "5"]
+    assert cli.main(["leaderboard", str(tmp_path), *conditions, "--compact", "--format", "csv"]) == 0
+    assert [line.split(",")[1] for line in capsys.readouterr().out.splitlines()[1:]] == ["three"]
+    assert len(list((tmp_path / LEDGER_FOLDER).iterdir())) == 1
+    assert cli.main(["report", str(tmp_path), "--out", str(tmp_path / "report.html")]) == 0
+    assert "three" in (tmp_path / "report.html").read_text()
+
+
+def test_the_stores_name_is_no_name_for_a_run(refuse: Refusal, records: Path, tmp_path: Path) -> None:
+    message = refuse("train", records, "--runs", tmp_path, "--name", LEDGER_FOLDER, status=2)
+    assert message.startswith("name 'leaderboard' is taken by the store of results")
 
 
 def test_a_leaderboard_of_nothing(refuse: Refusal, tmp_path: Path) -> None:

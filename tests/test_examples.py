@@ -14,7 +14,7 @@ from lvseg.config import TrainConfig, from_mapping, read_yaml
 from lvseg.space import read_space
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "cluster/README.md", "docs/augmentation.md")
+DOCUMENTS = ("README.md", "cluster/README.md", "docs/augmentation.md", "docs/leaderboard.md")
 
 
 def test_the_example_settings_are_valid() -> None:
@@ -50,7 +50,7 @@ def test_documented_commands_are_accepted(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.chdir(ROOT)
     summary = SimpleNamespace(patients=0, images=0, endocardium_contours=0)
     monkeypatch.setattr(lvseg.phantom, "write_phantom", lambda *_, **__: summary)
-    for verb in ("check", "convert", "augment_preview", "train", "tune", "evaluate", "leaderboard"):
+    for verb in ("check", "convert", "augment_preview", "train", "tune", "evaluate", "leaderboard", "report"):
         monkeypatch.setattr(cli, f"_{verb}", lambda *_, **__: 0)
     monkeypatch.setattr(cli, "_submit", lambda verb, words, **_: cli._call([verb, *words], act=False))
     commands = list(documented_commands())
@@ -63,6 +63,7 @@ def test_documented_commands_are_accepted(monkeypatch: pytest.MonkeyPatch, capsy
         "tune",
         "evaluate",
         "leaderboard",
+        "report",
         "submit",
     }
     for command in commands:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 LEVELS = (
     {"errors"},
     {"config", "findings", "quiet", "slices", "store", "tfrecord"},
-    {"rasterize", "preprocess", "recipes", "results", "evaluation", "logs"},
+    {"rasterize", "preprocess", "recipes", "results", "ledger", "evaluation", "logs", "versions"},
     {"sources", "phantom", "split"},
     {"records", "quality"},
     {"models", "losses", "pipeline"},
@@ -29,7 +29,7 @@ LEVELS = (
 """Rooms of lvseg, from the ground up: a room imports from its own level and those before it."""
 
 LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
-LAPTOP_ROOMS = {"evaluation", "leaderboard", "report", "results"}
+LAPTOP_ROOMS = {"evaluation", "leaderboard", "ledger", "report", "results"}
 """Rooms that run where neither TensorFlow nor Ray is installed."""
 
 HEAVY = {"ray", "tensorflow", "keras"}

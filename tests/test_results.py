@@ -8,9 +8,9 @@ import pytest
 
 from lvseg.errors import RunError
 from lvseg.results import (
+    CaseCounts,
     EpochRow,
     RunResult,
-    find_results,
     last_picture,
     picture_path,
     read_history,
@@ -26,6 +26,7 @@ RESULT = RunResult(
     val_dice=0.1 + 0.2,
     val_dice_pooled=0.9,
     val_dice_by_case={"SC-HF-I-1": 0.8},
+    val_counts_by_case={"SC-HF-I-1": CaseCounts(images=2, intersection=80, predicted=90, labelled=110)},
     best_epoch=3,
     epochs=4,
     workers=2,
@@ -62,7 +63,7 @@ def test_a_result_reads_back_as_it_was_written(tmp_path: Path) -> None:
 def test_the_keys_of_result_json_are_pinned() -> None:
     assert " ".join(json.loads(RESULT.to_json())) == (
         "schema name status error sweep model parameters val_dice val_dice_undefined val_dice_pooled "
-        "val_dice_by_case val_dice_myocardium best_epoch epochs "
+        "val_dice_by_case val_counts_by_case val_dice_myocardium best_epoch epochs "
         "workers seconds images_per_second train_images val_images labels split "
         "records_sha256 config command versions finished_at"
     )
@@ -111,24 +112,6 @@ def test_a_truncated_result_and_a_missing_one_are_named(tmp_path: Path) -> None:
         read_result(path)
 
 
-def test_runs_are_found_at_any_depth_and_damaged_ones_are_listed(tmp_path: Path) -> None:
-    RESULT.write(tmp_path / "b" / "trial")
-    RESULT.write(tmp_path / "a")
-    RESULT.write(tmp_path / ".hidden")
-    (tmp_path / "c").mkdir()
-    (tmp_path / "c" / "result.json").write_text('{"one": 1}\n{"two": 2}\n')
-    damaged: list[str] = []
-    found = list(find_results(tmp_path, damaged.append))
-    assert found == [(RESULT, tmp_path / "a"), (RESULT, tmp_path / "b" / "trial")]
-    assert len(damaged) == 1
-    assert damaged[0].startswith(str(tmp_path / "c" / "result.json"))
-
-
-def test_looking_for_runs_in_no_folder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="nowhere: no such folder"):
-        list(find_results(tmp_path / "nowhere"))
-
-
 def test_history_reads_back_to_the_same_bits(tmp_path: Path) -> None:
     changes = {"loss": np.float64(0.1) + 0.2, "val_dice": 0.5, "val_dice_myocardium": 0.25}
     rows = [ROW, dataclasses.replace(ROW, epoch=2, **changes)]
@@ -138,12 +121,15 @@ def test_history_reads_back_to_the_same_bits(tmp_path: Path) -> None:
     assert second == dataclasses.replace(rows[1], loss=0.1 + 0.2)
 
 
-def test_files_of_a_version_without_myocardium_are_read(tmp_path: Path) -> None:
+def test_files_of_a_version_without_myocardium_and_counts_are_read(tmp_path: Path) -> None:
     path = RESULT.write(tmp_path)
     content = json.loads(path.read_text())
     assert content.pop("val_dice_myocardium") is None
+    assert content.pop("val_counts_by_case") == {
+        "SC-HF-I-1": {"images": 2, "intersection": 80, "predicted": 90, "labelled": 110}
+    }
     path.write_text(json.dumps(content))
-    assert read_result(path) == RESULT
+    assert read_result(path) == dataclasses.replace(RESULT, val_counts_by_case={})
     history = write_history(tmp_path, [ROW])
     history.write_text(history.read_text().replace(",val_dice_myocardium", "").replace(",\n", "\n"))
     assert repr(read_history(tmp_path)) == repr([ROW])

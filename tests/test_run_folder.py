@@ -12,8 +12,9 @@ import yaml
 from lvseg import cli
 from lvseg.config import TrainConfig, from_mapping, read_yaml
 from lvseg.errors import RunError
+from lvseg.ledger import read
 from lvseg.records import Manifest
-from lvseg.results import RESULT_FILE, EpochRow, read_result
+from lvseg.results import RESULT_FILE, CaseCounts, EpochRow, read_result
 from lvseg.run_folder import (
     CONFIG_NAME,
     ORIGIN_NAME,
@@ -24,7 +25,6 @@ from lvseg.run_folder import (
     finish_run,
     open_run,
     typical_speed,
-    versions,
 )
 from lvseg.training.state import CHECKPOINT_WEIGHTS, Outcome, RunState
 from tests.discs import write_records
@@ -61,6 +61,7 @@ def outcome(*dices: float, error: str | None = None) -> Outcome:
         best_epoch=best,
         best_undefined=1,
         best_by_case={"A": 0.5},
+        best_counts_by_case={"A": {"images": 1, "intersection": 2, "predicted": 3, "labelled": 4}},
         history=[*map(dataclasses.asdict, rows)],
     )
     return Outcome(state=state, parameters=123, error=error)
@@ -151,6 +152,8 @@ def test_a_finished_run_gives_its_result(run: Run, checkpoint: Path) -> None:
     )
     assert (result.parameters, result.seconds, result.train_images, result.val_images) == (123, 7.5, 2, 1)
     assert (run.folder / WEIGHTS_NAME).read_bytes() == b"weights"
+    assert result.val_counts_by_case == {"A": CaseCounts(images=1, intersection=2, predicted=3, labelled=4)}
+    assert [(row.run, row.result) for row in read(run.folder.parent)] == [(run.name, result)]
     assert result.command == run.command()
     assert result.config["epochs"] == 2
 
@@ -176,15 +179,13 @@ def test_a_run_that_fails_before_it_starts_is_recorded(run: Run) -> None:
     fail_run(dataclasses.replace(run, sweep="sweep"), "no workers")
     result = read_result(run.folder)
     assert (result.status, result.error, result.sweep, result.parameters) == ("failed", "no workers", "sweep", None)
+    rows = read(run.folder.parent.parent)
+    assert [(row.run, row.result.error) for row in rows] == [(f"{run.folder.parent.name}/{run.name}", "no workers")]
 
 
 def test_the_speed_is_the_median_without_the_first_epoch() -> None:
     assert typical_speed([row(1, 0, 2.0), row(2, 0, 30.0), row(3, 0, 10.0), row(4, 0, 20.0)]) == 20
     assert typical_speed([row(1, 0, 2.0)]) == 2
-
-
-def test_versions_name_what_a_result_depends_on() -> None:
-    assert {"lvseg", "python", "tensorflow", "keras", "ray", "numpy"} <= versions().keys()
 
 
 def test_a_name_of_its_own() -> None:

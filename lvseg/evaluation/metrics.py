@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lvseg.results import CaseCounts
 from lvseg.slices import CAVITY, MYOCARDIUM
 
 __all__ = ["DiceSummary", "dice", "dice_from_counts", "pooled_dice", "summarise"]
@@ -32,6 +33,8 @@ class DiceSummary:
     """Images whose label and prediction are both empty."""
     by_case: dict[str, float]
     """Mean over a case's defined images, by case id, in the order of first appearance; NaN where there is none."""
+    counts_by_case: dict[str, CaseCounts]
+    """Images and pixels of every case, in the same order."""
     worst_image: tuple[str, float] | None
     """(name, Dice) of the lowest image; None where no image is defined."""
     worst_case: tuple[str, float] | None
@@ -128,12 +131,14 @@ def summarise(
         )
     cases = np.asarray(case_ids, dtype=object)
     by_case = {case: _mean(by_image[cases == case]) for case in dict.fromkeys(case_ids)}
+    pixels = np.stack([np.asarray(count, np.float64) for count in (intersection, predicted, labelled)])
     return DiceSummary(
         mean=_mean(by_image),
         pooled=pooled_dice(intersection, predicted, labelled),
         images=len(names),
         undefined=int(np.isnan(by_image).sum()),
         by_case=by_case,
+        counts_by_case={case: _count(by_image[cases == case], pixels[:, cases == case]) for case in by_case},
         worst_image=_lowest(names, by_image),
         worst_case=_lowest(list(by_case), np.array(list(by_case.values()))),
     )
@@ -142,6 +147,12 @@ def summarise(
 def _mean(values: NDArray[np.float64]) -> float:
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if defined.size else float("nan")
+
+
+def _count(by_image: NDArray[np.float64], pixels: NDArray[np.float64]) -> CaseCounts:
+    both, predicted, labelled = (round(total) for total in pixels.sum(axis=1).tolist())
+    images = int(np.count_nonzero(~np.isnan(by_image)))
+    return CaseCounts(images=images, intersection=both, predicted=predicted, labelled=labelled)
 
 
 def _lowest(names: Sequence[str], values: NDArray[np.float64]) -> tuple[str, float] | None:

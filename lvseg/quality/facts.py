@@ -255,14 +255,15 @@ def _goes_round_once(points: NDArray[np.float64]) -> bool:
 
     Then every edge has a sector of its own and none can cross another, which is far quicker to see than edge by edge.
     """
-    here = points - points.mean(axis=0)
-    there = np.concatenate((here[1:], here[:1]))
-    moves = (here != there).any(axis=1)
-    turn = (here[:, 0] * there[:, 1] - here[:, 1] * there[:, 0])[moves]
-    if not (turn > ON_EDGE_PX2).all() and not (turn < -ON_EDGE_PX2).all():
-        return False
+    x, y = (points - points.mean(axis=0)).T
+    next_x, next_y = np.concatenate((x[1:], x[:1])), np.concatenate((y[1:], y[:1]))
+    turn = x * next_y - y * next_x
+    if not (turn.min() > ON_EDGE_PX2 or turn.max() < -ON_EDGE_PX2):
+        turn = turn[(x != next_x) | (y != next_y)]  # a point said twice is no edge
+        if not (turn.min() > ON_EDGE_PX2 or turn.max() < -ON_EDGE_PX2):
+            return False
     # Whichever way round, once in a round it comes up from below the centre.
-    return int(np.count_nonzero((here[:, 1] < 0) & (there[:, 1] >= 0))) == 1
+    return int(np.count_nonzero((y < 0) & (next_y >= 0))) == 1
 
 
 def _contrast_facts(item: Slice, mm_per_px: float) -> dict[str, float | None]:

@@ -17,7 +17,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from lvseg.results import EpochRow
 
-__all__ = ["COLORS", "OTHERS_COLOR", "Curve", "colors", "draw_dice", "draw_loss"]
+__all__ = ["COLORS", "OTHERS_COLOR", "STYLE", "Curve", "colors", "draw_dice", "draw_loss", "new_figure", "to_svg"]
 
 COLORS = ("#2f6fde", "#d9822b", "#2a9d74", "#b05cc6", "#c94f5c")
 """Lines of the first runs, best first; legible on white and on near-black. The others are grey."""
@@ -29,7 +29,7 @@ _TEXT_COLOR = "#010203"
 
 _LOG_SCALE_FROM = 10.0  # ratio of the largest to the smallest loss
 
-_STYLE: Any = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 11.0,
@@ -67,22 +67,22 @@ def draw_loss(curves: Sequence[Curve], key: str) -> str:
     Returns:
         An ``<svg>`` element.
     """
-    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": f"loss-{key}"}):
-        figure, axes = _figure()
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": f"loss-{key}"}):
+        figure, axes = _epochs_figure()
         _draw_lines(axes, curves, "val_loss", "loss")
         losses = [row.val_loss for curve in curves for row in curve.rows if math.isfinite(row.val_loss)]
         if losses and min(losses) > 0 and max(losses) / min(losses) > _LOG_SCALE_FROM:
             _use_log_scale(axes)
-        return _to_svg(figure)
+        return to_svg(figure)
 
 
 def draw_dice(curves: Sequence[Curve], key: str) -> str:
     """Draw the validation Dice of every run, the best also with its training Dice; see ``draw_loss``."""
-    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": f"dice-{key}"}):
-        figure, axes = _figure()
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": f"dice-{key}"}):
+        figure, axes = _epochs_figure()
         _draw_lines(axes, curves, "val_dice", "dice")
         axes.set_ylim(0, 1)
-        return _to_svg(figure)
+        return to_svg(figure)
 
 
 def _use_log_scale(axes: Axes) -> None:
@@ -92,10 +92,16 @@ def _use_log_scale(axes: Axes) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def _figure() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+def new_figure(size: tuple[float, float]) -> tuple[Figure, Axes]:
+    """A drawing, (width, height) inches of 72 points, under ``STYLE``."""
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
     axes.grid(axis="y")
+    return figure, axes
+
+
+def _epochs_figure() -> tuple[Figure, Axes]:
+    figure, axes = new_figure((6.4, 3.6))
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     return figure, axes
@@ -115,7 +121,8 @@ def _draw_lines(axes: Axes, curves: Sequence[Curve], validation: str, training: 
         axes.plot(epochs, values, color=curve.color, linewidth=2.4 if order == 0 else 1.3, marker=marker)
 
 
-def _to_svg(figure: Figure) -> str:
+def to_svg(figure: Figure) -> str:
+    """An ``<svg>`` element that takes text colour and size from the page."""
     text = io.StringIO()
     no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(text, format="svg", transparent=True, metadata=no_metadata)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -15,9 +14,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lvseg.errors import RunError
-from lvseg.leaderboard import ABSENT, COLUMNS, Group, Leaderboard, Row
+from lvseg.leaderboard import ABSENT, COLUMNS, Column, Group, Leaderboard, Row
+from lvseg.leaderboard.statistics import ALPHA, RESAMPLES
+from lvseg.leaderboard.terminal import running_text
 from lvseg.report.curves import OTHERS_COLOR, Curve, colors, draw_dice, draw_loss
-from lvseg.results import last_picture, read_history
+from lvseg.report.extremes import EvaluationView, Picture, find_evaluation, find_picture
+from lvseg.report.patients import PatientTable, tabulate_patients
+from lvseg.report.sweeps import SweepView, view_sweeps
+from lvseg.results import read_history
 from lvseg.store import UPath, write_text
 
 __all__ = ["render_page", "write_report"]
@@ -28,7 +32,20 @@ MOST_CURVES = 12
 TOP_RUNS = 3
 """Runs of a group shown with picture, settings and command."""
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_ALWAYS = {"rank", "name", "val_dice", "val_dice_pooled", "worst", "best_epoch"}
+_BELOW = {"val_dice": "dice_interval", "val_dice_pooled": "pooled_interval"}
+"""What stands in small print in the same cell."""
+_NOT_ON_PAGE = {"seconds", "code", *_BELOW.values()}
+"""Columns for which a page has no room; the device hours say the same, the versions stand at its end."""
+_LONG_TITLES = {
+    "batch_size": "batch size",
+    "learning_rate": "learning rate",
+    "decay_rate": "decay rate",
+    "decay_steps": "decay steps",
+    "images_per_second": "images/s",
+    "device_hours": "device hours",
+}
+"""Titles where there is room for them."""
 
 logger = logging.getLogger(__name__)
 
@@ -49,23 +66,21 @@ class _Plots:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Picture:
-    epoch: int
-    uri: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class _Detail:
     row: Row
-    picture: _Picture | None
+    picture: Picture | None
+    evaluation: EvaluationView | None
     configuration: str
-    cases: list[tuple[str, float]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Section:
     group: Group
+    columns: list[Column]
+    same: list[tuple[str, str]]
     plots: _Plots | None
+    sweeps: list[SweepView]
+    patients: PatientTable | None
     details: list[_Detail]
     other_rows: tuple[Row, ...]
 
@@ -98,17 +113,38 @@ def render_page(leaderboard: Leaderboard) -> str:
     environment.filters["dice"] = _show_dice
     return environment.get_template("page.html.j2").render(
         board=leaderboard,
-        sections=[_section(group, index) for index, group in enumerate(leaderboard.groups)],
-        columns=COLUMNS,
+        sections=[_section(group, leaderboard.failed, index) for index, group in enumerate(leaderboard.groups)],
         versions=_versions(leaderboard),
-        finished_at=max(row.result.finished_at for group in leaderboard.groups for row in group.rows),
+        running=[(name, running_text(progress)) for name, progress in leaderboard.running],
+        alpha=ALPHA,
+        resamples=RESAMPLES,
+        below={key: next(column for column in COLUMNS if column.key == small) for key, small in _BELOW.items()},
+        finished_at=max((row.result.finished_at for group in leaderboard.groups for row in group.rows), default=""),
     )
 
 
-def _section(group: Group, index: int) -> _Section:
+def _columns(group: Group) -> tuple[list[Column], list[tuple[str, str]]]:
+    """Columns with a value that differs between the runs, and (title, text) of what is the same in all."""
+    columns, same = [], []
+    for column in COLUMNS:
+        texts = {row.text(column) for row in group.rows}
+        if column.key in _ALWAYS or len(texts) > 1:
+            columns.append(column)
+        elif texts != {ABSENT} and column.key not in _BELOW.values():
+            same.append((_LONG_TITLES.get(column.key, column.title), texts.pop()))
+    return [column for column in columns if column.key not in _NOT_ON_PAGE], same
+
+
+def _section(group: Group, failed: Sequence[Row], index: int) -> _Section:
+    columns, same = _columns(group)
+    own = group.training_labels is None  # of evaluations, curves and sweeps stand with the training
     return _Section(
         group=group,
-        plots=_plots(group.rows, str(index)),
+        columns=columns,
+        same=same,
+        plots=_plots(group.rows, str(index)) if own else None,
+        sweeps=view_sweeps(group.rows, failed, str(index)) if own else [],
+        patients=tabulate_patients(group.rows),
         details=[_detail(row) for row in group.rows[:TOP_RUNS]],
         other_rows=group.rows[TOP_RUNS:],
     )
@@ -141,28 +177,13 @@ def _history(row: Row) -> list[Any]:
 
 
 def _detail(row: Row) -> _Detail:
-    cases = sorted(row.result.val_dice_by_case.items(), key=lambda case: (math.isnan(case[1]), case[1]))
+    part = "val" if row.evaluation is None else row.evaluation.part
     return _Detail(
         row=row,
-        picture=_picture(row.folder),
+        picture=find_picture(row.folder) if row.evaluation is None else None,
+        evaluation=find_evaluation(row.folder, part, row.result.records_sha256),
         configuration=yaml.safe_dump(dict(row.result.config), sort_keys=False, allow_unicode=True).strip(),
-        cases=cases,
     )
-
-
-def _picture(folder: UPath) -> _Picture | None:
-    if (found := last_picture(folder)) is None:
-        return None
-    epoch, path = found
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        logger.warning("%s: cannot be read: %s", path, error.strerror)
-        return None
-    if not content.startswith(_PNG_SIGNATURE):
-        logger.warning("%s: not a PNG file", path)
-        return None
-    return _Picture(epoch=epoch, uri=f"data:image/png;base64,{base64.b64encode(content).decode()}")
 
 
 def _versions(leaderboard: Leaderboard) -> Mapping[str, str]:

@@ -1,7 +1,7 @@
 """The few wanted elements of a plain DICOM file, found by hopping from element to element.
 
 Most files are explicit VR little endian with defined lengths (PS3.5 section 7.1.2), and of their hundred elements a
-conversion needs twenty. Hopping takes a tenth of the time that pydicom takes to look at all of them. It is only done
+conversion needs twenty. Hopping takes a fifth of the time that pydicom takes to look at all of them. It is only done
 where nothing is unusual: the answer to anything else is None, and pydicom reads the file.
 """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import cast
 
@@ -25,13 +26,18 @@ from lvseg.evaluation import (
     summarise,
     write_evaluation,
 )
+from lvseg.ledger import Evaluated, report
+from lvseg.logs import utc_now
 from lvseg.records import SCHEMA, Manifest, read_manifest, table_to_slices
+from lvseg.results import RESULT_FILE, extremes_path, read_result
 from lvseg.run_folder import CONFIG_NAME, WEIGHTS_NAME, Origin, read_origin
 from lvseg.slices import CAVITY, CLASSES, MYOCARDIUM, Slice
-from lvseg.store import UPath, local_copy, write_text
+from lvseg.store import UPath, local_copy, write_bytes, write_text
 from lvseg.training.checkpoint import load_weights
 from lvseg.training.engine import Engine
+from lvseg.training.pictures import Extremes, encode_png
 from lvseg.training.portion import Portion, whole
+from lvseg.versions import versions
 
 BATCH = 8
 """Images predicted at once; the score does not depend on it."""
@@ -100,12 +106,45 @@ def evaluate_run(
     engine = Engine(config, shape, tf.distribute.get_strategy(), CLASSES[origin.structures])
     with local_copy(run / WEIGHTS_NAME) as weights:
         load_weights(weights, engine.model)
-    scored = list(_score(engine, whole(records, manifest, split), manifest, origin))
+    extremes = Extremes()
+    scored = list(_score(engine, whole(records, manifest, split), manifest, origin, extremes))
     evaluation = _assemble(run.name, split, manifest, origin, scored, threshold)
     folder = run if out is None else out
     write_evaluation(evaluation.contours, folder, f"evaluation-{split}")
     write_text(folder / f"evaluation-{split}.json", evaluation.to_json())
+    _write_pictures(folder, split, extremes)
+    _enter(run, records, manifest, config, evaluation)
     return evaluation
+
+
+def _write_pictures(folder: UPath, split: SplitName, extremes: Extremes) -> None:
+    for which in ("worst", "best"):
+        if (grid := extremes.grid(which)) is not None:
+            write_bytes(extremes_path(folder, split, which), encode_png(grid))
+
+
+def _enter(run: UPath, records: UPath, manifest: Manifest, config: TrainConfig, evaluation: Evaluation) -> None:
+    """Into the leaderboard's store."""
+    summary = evaluation.summary
+    entry = Evaluated(
+        part=evaluation.split,
+        labels=manifest.labels,
+        training_labels=evaluation.training_labels,
+        split=manifest.split,
+        fold=config.fold if manifest.split == "kfold" else None,
+        records_sha256=manifest.records_sha256,
+        dice=summary.mean,
+        dice_pooled=summary.pooled,
+        images=summary.images,
+        undefined=summary.undefined,
+        dice_by_case=summary.by_case,
+        counts_by_case=summary.counts_by_case,
+        command=shlex.join(["lvseg", "evaluate", str(run), str(records), "--split", evaluation.split]),
+        versions=versions(),
+        finished_at=utc_now(),
+    )
+    sweep = read_result(run).sweep if (run / RESULT_FILE).exists() else None
+    report(run, sweep, evaluation=entry)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -115,7 +154,9 @@ class _Scored:
     """Pixels of intersection, prediction and label: of the cavity and, where both have it, the myocardium."""
 
 
-def _score(engine: Engine, portion: Portion, manifest: Manifest, origin: Origin) -> Iterator[_Scored]:
+def _score(
+    engine: Engine, portion: Portion, manifest: Manifest, origin: Origin, extremes: Extremes
+) -> Iterator[_Scored]:
     both: Structures = "endo+myo" if origin.structures == manifest.structures == "endo+myo" else "endo"
     learnt = cast(LabelConvention, origin.labels)
     classes = (CAVITY, MYOCARDIUM) if both == "endo+myo" else (CAVITY,)
@@ -125,6 +166,8 @@ def _score(engine: Engine, portion: Portion, manifest: Manifest, origin: Origin)
             _check_shapes(items, portion.shape)
             for item, mask in zip(items, engine.predict(np.stack([item.image for item in items])), strict=True):
                 counts = tuple(_counts(mask == structure, item.mask == structure) for structure in classes)
+                label, prediction = ((classes_ == CAVITY).astype(np.uint8) for classes_ in (item.mask, mask))
+                extremes.add(float(dice_from_counts(*counts[0])), item.image, label, prediction)
                 yield _Scored(frame_from_mask(item, mask, both, manifest.labels, learnt), counts)
 
 

@@ -204,6 +204,7 @@ class _Trainer:
         if improved:
             state.best_epoch, state.best_val_dice = row.epoch, row.val_dice
             state.best_undefined, state.best_by_case = val.undefined, val.by_case
+            state.best_counts_by_case = {case: dataclasses.asdict(each) for case, each in val.counts_by_case.items()}
         return improved
 
     def _save(self, metrics: dict[str, float | bool]) -> None:

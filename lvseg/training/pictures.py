@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 PANEL_PX = 192
+EXTREMES = 4
+"""Images of lowest and of highest Dice that an evaluation shows."""
+Which = Literal["worst", "best"]
+_SIGNS: dict[Which, float] = {"worst": 1.0, "best": -1.0}
 _LABEL_BGR = (80, 200, 80)
 _PREDICTION_BGR = (60, 120, 250)
 _FILL = 0.35
@@ -36,6 +41,35 @@ def comparison_grid(
         view = _view(mask | prediction)
         rows.append(_row(image[view], mask[view], prediction[view]))
     return np.asarray(cv2.cvtColor(np.vstack(rows), cv2.COLOR_BGR2RGB))
+
+
+class Extremes:
+    """Of the images that it is shown, those of lowest and of highest Dice; of equal ones the first.
+
+    Args:
+        count: How many of each are kept.
+    """
+
+    def __init__(self, count: int = EXTREMES) -> None:
+        self._count, self._seen = count, 0
+        self._kept: dict[Which, list[tuple[float, int, tuple[NDArray[Any], ...]]]] = {"worst": [], "best": []}
+
+    def add(self, dice: float, image: NDArray[Any], mask: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> None:
+        """Look at one image; where neither label nor prediction has anything its Dice is NaN, and it is passed over."""
+        self._seen += 1
+        if math.isnan(dice):
+            return
+        for which, sign in _SIGNS.items():
+            kept = [*self._kept[which], (sign * dice, self._seen, (image, mask, prediction))]
+            self._kept[which] = sorted(kept, key=lambda entry: entry[:2])[: self._count]
+
+    def grid(self, which: Which) -> NDArray[np.uint8] | None:
+        """``comparison_grid`` of the lowest, or of the highest; None where no image has a Dice."""
+        kept = self._kept[which]
+        if not kept:
+            return None
+        images, masks, predictions = zip(*(entry[2] for entry in kept), strict=True)
+        return comparison_grid(np.stack(images), np.stack(masks), np.stack(predictions))
 
 
 def encode_png(rgb: NDArray[np.uint8]) -> bytes:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lvseg.config import TrainConfig
-from lvseg.results import EpochRow
+from lvseg.results import CaseCounts, EpochRow
 
 CHECKPOINT_WEIGHTS = "model.weights.h5"
 """Name of the weights file in a checkpoint."""
@@ -32,6 +32,8 @@ class RunState:
     """Validation images without Dice at that epoch: label and prediction empty."""
     best_by_case: dict[str, float] = field(default_factory=dict)
     """Mean Dice by case at that epoch."""
+    best_counts_by_case: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Fields of ``CaseCounts`` by case at that epoch; empty in states that earlier versions saved."""
     rollbacks: int = 0
     """How often the run went back to the end of an epoch, each time to half the learning rate."""
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -40,6 +42,10 @@ class RunState:
     def rows(self) -> list[EpochRow]:
         """The history, typed."""
         return [EpochRow(**row) for row in self.history]
+
+    def best_counts(self) -> dict[str, CaseCounts]:
+        """The counts by case, typed."""
+        return {case: CaseCounts(**counts) for case, counts in self.best_counts_by_case.items()}
 
     def is_done(self, config: TrainConfig) -> bool:
         """Whether the last epoch is done, or the score has not risen for so long that the run may end early."""

@@ -54,7 +54,11 @@ SHORT = TrainConfig(
 LONG = TrainConfig(model="fcn", epochs=12, batch_size=4, picture_every=0, cpus_per_worker=1, precision="float32")
 DEADLINE_S = 240
 LOSS_TOLERANCE = 1e-5
-SAME_NUMBERS = ("learning_rate", "loss", "accuracy", "dice", "val_loss", "val_accuracy", "val_dice", "val_dice_pooled")
+# Rounding moves a pixel now and then whose two classes are as good as equal: one of 4,096, or of a cavity of some 200.
+TOLERANCES = {"learning_rate": 1e-12, "loss": LOSS_TOLERANCE, "val_loss": LOSS_TOLERANCE} | dict.fromkeys(
+    ("accuracy", "val_accuracy"), 1e-4
+)
+TOLERANCES |= dict.fromkeys(("dice", "val_dice", "val_dice_pooled"), 2e-3)
 
 
 def run_of(made: tuple[Path, Manifest], folder: Path, config: TrainConfig) -> Run:
@@ -65,9 +69,9 @@ def run_of(made: tuple[Path, Manifest], folder: Path, config: TrainConfig) -> Ru
 def assert_same_history(first: list[EpochRow], second: list[EpochRow]) -> None:
     assert len(first) == len(second)
     for ours, theirs in zip(first, second, strict=True):
-        for name in SAME_NUMBERS:
+        for name, tolerance in TOLERANCES.items():
             expected = getattr(theirs, name)
-            assert getattr(ours, name) == pytest.approx(expected, abs=LOSS_TOLERANCE), f"{name}, epoch {ours.epoch}"
+            assert getattr(ours, name) == pytest.approx(expected, abs=tolerance), f"{name}, epoch {ours.epoch}"
 
 
 @pytest.fixture(scope="module")
@@ -224,8 +228,8 @@ def test_a_run_that_is_told_to_stop_goes_on_with_another_number_of_workers(
 ) -> None:
     """Stopped in the middle of an epoch, it goes on with 1 to 3 workers: 3, since there is room for them."""
     folder = tmp_path / "stopped"
-    threading.Thread(target=stop_in_the_second_epoch, args=(folder,), daemon=True).start()
-    with pytest.raises(StoppedError, match=r"^run stopped was told to stop: saved after epoch 1(, step \d)?; the same"):
+    threading.Thread(target=stop_once_claimed, args=(folder,), daemon=True).start()
+    with pytest.raises(StoppedError, match=r"^run stopped was told to stop: saved after epoch 0, step [23]; the same"):
         run_training(run_of(made, folder, dataclasses.replace(SHORT, workers=2)))
     assert not (folder / "result.json").exists()
     run_training(run_of(made, folder, dataclasses.replace(SHORT, workers=3, min_workers=1)))
@@ -233,10 +237,10 @@ def test_a_run_that_is_told_to_stop_goes_on_with_another_number_of_workers(
     assert_same_weights(folder, one_worker)
 
 
-def stop_in_the_second_epoch(folder: Path) -> None:
-    """Rank 0 looks for the request every second: the run must be slow enough to hear it, hence at once."""
+def stop_once_claimed(folder: Path) -> None:
+    """Before the workers are there: rank 0 hears it in its first step, and all stop some steps later."""
     deadline = time.monotonic() + DEADLINE_S
-    while not epochs_done(folder) and time.monotonic() < deadline:
+    while not (folder / "run.json").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     request_stop(folder)
 

@@ -68,7 +68,7 @@ def test_every_trial_is_a_run(made: tuple[Path, Manifest], tmp_path: Path, monke
 def damage(trial: Path) -> None:
     """As if the trial had broken off and its checkpoint were cut."""
     (trial / "result.json").unlink()
-    for path in (trial / "checkpoints").glob("epoch-*/optimizer.npz"):
+    for path in (trial / "checkpoints").glob("epoch-*/training.npz"):
         path.write_bytes(b"damaged")
 
 

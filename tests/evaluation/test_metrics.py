@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lvseg.evaluation import dice, dice_from_counts, pooled_dice, summarise
+from lvseg.results import CaseCounts
 from lvseg.slices import MYOCARDIUM
 
 
@@ -76,6 +77,11 @@ def test_summary_leaves_undefined_images_out_and_counts_them() -> None:
     assert summary.pooled == pytest.approx(2 * 45 / 120)
     assert (summary.images, summary.undefined) == (5, 2)
     assert summary.by_case == pytest.approx({"A": 1.0, "B": 0.625, "C": math.nan}, nan_ok=True)
+    assert summary.counts_by_case == {
+        "A": CaseCounts(images=1, intersection=10, predicted=10, labelled=10),
+        "B": CaseCounts(images=2, intersection=35, predicted=50, labelled=50),
+        "C": CaseCounts(images=0, intersection=0, predicted=0, labelled=0),
+    }
     assert summary.worst_image == ("b2", 0.5)
     assert summary.worst_case == ("B", 0.625)
 

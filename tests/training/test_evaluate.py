@@ -2,18 +2,22 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from lvseg.config import TrainConfig
 from lvseg.errors import RecordsError, RunError
-from lvseg.results import RunResult
+from lvseg.leaderboard import build
+from lvseg.report.extremes import find_evaluation
+from lvseg.results import RunResult, extremes_path
 from lvseg.run_folder import WEIGHTS_NAME, Run, finish_run, open_run
 from lvseg.slices import CLASSES
 from lvseg.training.context import LocalContext
 from lvseg.training.evaluate import evaluate_run
 from lvseg.training.loop import train
 from lvseg.training.monitor import Monitor
+from lvseg.training.pictures import PANEL_PX
 from lvseg.training.portion import split_facts
 from lvseg.training.shards import open_shard
 from tests.discs import SIZE, write_records
@@ -41,6 +45,31 @@ def test_the_scores_are_those_of_the_best_epoch(finished: tuple[Run, RunResult])
     assert (evaluation.labels, evaluation.records_sha256) == ("given", run.manifest.records_sha256)
 
 
+def test_the_scores_go_into_the_leaderboard(finished: tuple[Run, RunResult]) -> None:
+    run, result = finished
+    evaluate_run(run.folder, run.records, "train")
+    own, scored = build(run.folder.parent).groups
+    assert own.rows[0].result == result
+    assert own.rows[0].dice_interval is not None
+    assert scored.heading.endswith("8 images of part train, evaluated")
+    assert scored.rows[0].result.command.endswith("--split train")
+    assert scored.rows[0].result.val_counts_by_case.keys() == scored.rows[0].result.val_dice_by_case.keys()
+
+
+def test_the_images_of_lowest_and_highest_dice_are_kept_as_pictures(finished: tuple[Run, RunResult]) -> None:
+    run, _ = finished
+    evaluation = evaluate_run(run.folder, run.records)
+    view = find_evaluation(run.folder, "val", run.manifest.records_sha256)
+    assert view is not None
+    scores = sorted(dice for _, _, dice in evaluation.images)
+    assert [image.dice for image in view.worst] == pytest.approx(scores[:4])
+    assert [image.dice for image in view.best] == pytest.approx(scores[:-5:-1])
+    for which in ("worst", "best"):
+        picture = cv2.imread(str(extremes_path(run.folder, "val", which)))
+        assert picture.shape == (4 * PANEL_PX, 3 * PANEL_PX, 3)
+    assert find_evaluation(run.folder, "val", "other records") is None
+
+
 def test_the_scores_of_every_image_are_kept(finished: tuple[Run, RunResult]) -> None:
     run, _ = finished
     evaluation = evaluate_run(run.folder, run.records, "train")
@@ -61,7 +90,7 @@ def test_the_contours_of_the_predictions_are_scored_too(finished: tuple[Run, Run
         if image.detected:  # without the small components, and with the corners of pixels cut
             assert image.score.dice == pytest.approx(dice, abs=0.15)
     written = sorted(path.name for path in tmp_path.iterdir())
-    assert written == ["evaluation-val-images.csv", "evaluation-val-patients.csv", "evaluation-val.json"]
+    assert written == ["evaluation-val-images.csv", "evaluation-val-patients.csv", "evaluation-val.json", "pictures"]
     kept = json.loads((tmp_path / "evaluation-val.json").read_text())
     assert len(kept["contours"]["patients"]) == len(evaluation.summary.by_case)
 

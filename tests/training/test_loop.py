@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from lvseg.config import TrainConfig
 from lvseg.evaluation import dice
+from lvseg.results import CaseCounts
 from lvseg.slices import CAVITY, MYOCARDIUM
 from lvseg.training.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from lvseg.training.context import LocalContext, Shard
@@ -129,6 +130,14 @@ def test_scores_are_those_of_the_kept_weights_on_every_image(trainer: Trainer) -
     assert state.best_undefined == np.isnan(by_image).sum()
     case = [by_image[index] for index, name in enumerate(val.case_ids) if name == "CASE-2"]
     assert state.best_by_case["CASE-2"] == pytest.approx(np.nanmean(case), abs=1e-9)
+    mine = [index for index, name in enumerate(val.case_ids) if name == "CASE-2"]
+    ours, theirs = predicted[mine] > 0, val.masks[mine] > 0
+    assert state.best_counts()["CASE-2"] == CaseCounts(
+        images=np.count_nonzero(~np.isnan(case)),
+        intersection=(ours & theirs).sum(),
+        predicted=ours.sum(),
+        labelled=theirs.sum(),
+    )
 
 
 def test_the_learning_rate_of_an_epoch_is_that_of_its_last_step(trainer: Trainer) -> None:

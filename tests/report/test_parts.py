@@ -1,0 +1,105 @@
+"""Sweeps, patients, evaluations and views on the page."""
+
+import json
+import shutil
+
+from lvseg.leaderboard import View, build
+from lvseg.ledger import report
+from lvseg.report import render_page
+from lvseg.report.patients import tabulate_patients
+from lvseg.report.sweeps import view_sweeps
+from lvseg.results import extremes_path, picture_path, read_result
+from tests.leaderboard.test_gather import scores
+
+
+def add_sweep(folders, trials: int = 4) -> None:
+    for number in range(trials):
+        settings = {
+            "model": "unet" if number % 2 else "fcn",
+            "learning_rate": 10.0**-number,
+            "decay_rate": 0.9,
+            "name$": f"${number}$",
+            "workers": number,
+        }
+        folders.add(f"trial-{number}", dice=0.5 + number / 10, epochs=3, sweep="rates", config=settings)
+    folders.add_failed("trial-bad", "out of memory")
+
+
+def test_a_sweep_shows_what_it_varied_and_its_best_trial(folders) -> None:
+    add_sweep(folders)
+    board = build(folders.runs)
+    (sweep,) = view_sweeps(board.groups[0].rows, board.failed, "0")
+    assert (sweep.name, sweep.trials, sweep.best.result.name) == ("rates", 4, "trial-3")
+    assert sweep.varied == {"model": "unet", "learning_rate": 1e-3, "name$": "$3$"}
+    assert [setting for setting, _ in sweep.plots] == list(sweep.varied)
+    assert all(plot.startswith("<svg") for _, plot in sweep.plots)
+    text = render_page(board)
+    assert "Sweep rates" in text
+    assert "with model unet, learning_rate 0.001, name$ $3$." in text
+
+
+def test_two_trials_are_no_sweep_to_look_at(folders) -> None:
+    add_sweep(folders, trials=2)
+    board = build(folders.runs)
+    assert view_sweeps(board.groups[0].rows, board.failed, "0") == []
+
+
+def test_patients_are_in_the_order_of_their_scores_over_the_runs(folders) -> None:
+    folders.add("one", dice=0.9, val_dice_by_case={"A": 0.9, "B": 0.7, "C": float("nan")})
+    folders.add("two", dice=0.8, val_dice_by_case={"A": 0.5, "B": 0.8, "D": 0.1})
+    table = tabulate_patients(build(folders.runs).groups[0].rows)
+    assert [row.name for row in table.runs] == ["one", "two"]
+    assert table.lines == [("D", [None, 0.1]), ("A", [0.9, 0.5]), ("B", [0.7, 0.8]), ("C", [None, None])]
+    assert "Dice by patient" in render_page(build(folders.runs))
+
+
+def test_what_all_runs_share_is_no_column(folders) -> None:
+    for name, steps in (("one", 100), ("two", 200)):
+        folders.add(name, epochs=3, config={"batch_size": 4, "decay_steps": steps})
+    text = render_page(build(folders.runs))
+    head = text[text.index("<thead>") : text.index("</thead>")]
+    assert ">steps<" in head
+    assert ">batch<" not in head
+    assert "batch size 4" in text
+
+
+def test_lowest_and_highest_predictions_of_an_evaluation_are_shown(folders) -> None:
+    folder = folders.add("one", epochs=3)
+    images = [{"name": f"I-{number}", "dice": dice} for number, dice in enumerate([0.5, None, 0.1, 0.9, 0.1, 0.7, 0.8])]
+    content = {"records_sha256": read_result(folder).records_sha256, "images": images}
+    (folder / "evaluation-val.json").write_text(json.dumps(content))
+    for which in ("worst", "best"):
+        shutil.copy(picture_path(folder, 3), extremes_path(folder, "val", which))
+    text = render_page(build(folders.runs))
+    assert text.count("data:image/png") == 3
+    ends = text[text.index("Lowest Dice") :]
+    assert [ends.index(f"{dice:.4f} {name}") for dice, name in ((0.1, "I-2"), (0.1, "I-4"), (0.5, "I-0"), (0.7, "I-5"))]
+    assert ends.index("0.1000 I-2") < ends.index("0.1000 I-4") < ends.index("0.9000 I-3") < ends.index("0.8000 I-6")
+    (folder / "evaluation-val.json").write_text(json.dumps(content | {"records_sha256": "other"}))
+    assert "Lowest Dice" not in render_page(build(folders.runs))
+    (folder / "evaluation-val.json").write_text("{")
+    assert "Lowest Dice" not in render_page(build(folders.runs))
+
+
+def test_evaluations_have_a_table_without_curves_and_are_no_runs(folders) -> None:
+    folder = folders.add("one", epochs=3)
+    report(folder, None, evaluation=scores())
+    text = render_page(build(folders.runs))
+    assert "1 finished run;" in text
+    assert "7 images of part test, evaluated" in text
+    assert text.count("Dice by epoch</figcaption>") == 1
+
+
+def test_a_view_applies_to_the_page(folders) -> None:
+    for number in range(3):
+        folders.add(f"run-{number}", dice=0.5 + number / 10, epochs=3)
+    text = render_page(build(folders.runs, View(top=1)))
+    assert "2 more runs not shown." in text
+    assert "run-0" not in text
+
+
+def test_a_page_of_failed_runs_only(folders) -> None:
+    folders.add_failed("bad", "the cause")
+    text = render_page(build(folders.runs, allow_empty=True))
+    assert "0 finished runs, 1 failed;" in text
+    assert "the cause" in text
