@@ -168,9 +168,9 @@ def table_of(benchmark: Benchmark, models: dict[str, keras.Model], seconds: dict
     from lvseg.models.cost import count_flops
 
     table = Table(title=f"Training step, batch {benchmark.batch_size}, {benchmark.size}x{benchmark.size}")
-    table.add_column("net")
-    for heading in ("parameters", "GFLOP/image", f"images/s ({benchmark.clock})", "ratio", "range"):
-        table.add_column(heading, justify="right")
+    table.add_column("net", no_wrap=True)
+    for heading in ("parameters", "GFLOP", f"images/s ({benchmark.clock})", "ratio", "range"):
+        table.add_column(heading, justify="right", no_wrap=True)
     first = next(iter(seconds.values()))
     for name, model in models.items():
         ratios = [mine / other for mine, other in zip(first, seconds[name], strict=True)]
@@ -195,7 +195,11 @@ def main(args: Sequence[str] | None = None) -> int:
         benchmark = tyro.cli(Benchmark, args=args, description=__doc__)
         os.environ.update(CUDA_VISIBLE_DEVICES="", TF_ENABLE_ONEDNN_OPTS=str(int(benchmark.onednn)))
         import_quietly("tensorflow")
+        import tensorflow as tf
+
         from lvseg.training.loop import configure_threads
+
+        tf.get_logger().setLevel("ERROR")  # one step function for each net is meant
 
         configure_threads(benchmark.threads)
         models = {name: build(name, benchmark) for name in benchmark.nets or (*YARDSTICKS, *MODELS)}
