@@ -28,6 +28,7 @@ VERBS = (
     "leaderboard",
     "report",
     "demo",
+    "models",
     "doctor",
     "submit",
 )
