@@ -53,7 +53,7 @@ SHORT = TrainConfig(
 # One core each, whatever the cluster: another number of threads would add rounding of its own.
 LONG = TrainConfig(model="fcn", epochs=12, batch_size=4, picture_every=0, cpus_per_worker=1, precision="float32")
 DEADLINE_S = 240
-LOSS_TOLERANCE = 1e-5
+LOSS_TOLERANCE = 5e-5
 # Rounding moves a pixel now and then whose two classes are as good as equal: one of 4,096, or of a cavity of some 200.
 TOLERANCES = {"learning_rate": 1e-12, "loss": LOSS_TOLERANCE, "val_loss": LOSS_TOLERANCE} | dict.fromkeys(
     ("accuracy", "val_accuracy"), 1e-4
