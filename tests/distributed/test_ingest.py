@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from lvseg.config import Ingest, TrainConfig
-from lvseg.distributed.ingest import MEMORY_SHARE, choose_ingest, plan_ingest, read_portion
+from lvseg.distributed.ingest import choose_ingest, read_portion
 from lvseg.errors import RecordsError
 from lvseg.records import Manifest
 from lvseg.run_folder import Run
+from lvseg.training.plan import MEMORY_SHARE, plan_ingest
 from lvseg.training.portion import Mode, Portion, collect, whole
 from tests.discs import write_records
 
