@@ -11,7 +11,9 @@ from lvseg.config import TrainConfig
 
 
 def unet_sunnybrook() -> TrainConfig:
-    """U-Net for short-axis cine of patients that it has never seen; figures and commands: docs/training.md.
+    """U-Net for short-axis cine of patients that it has never seen: Dice 0.912 over all slices of 14 new patients.
+
+    32 minutes on one core of a busy machine, 13 training patients; commands and every patient: docs/training.md.
 
     For records cropped to 128 × 128 around the heart. Every orientation, mirrored or not, is as good as another; grey
     values differ between scanners and patients, hence the augmentation. The average of the weights takes the place of
