@@ -177,6 +177,7 @@ def test_a_batch_in_parts_makes_the_same_step(accumulate: int) -> None:
         np.testing.assert_allclose(a, b, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_augmentation_depends_on_the_epoch_and_not_on_the_call() -> None:
     config = dataclasses.replace(CONFIG, augment_rotation_deg=90, augment_noise=0.5, augment_chance=1)
     data, order = make_images(range(8)), epoch_order(8, 4, 1, 0, seed=0, epoch=1)

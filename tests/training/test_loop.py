@@ -249,6 +249,7 @@ RICH = dataclasses.replace(
 """Everything that could hold a state of its own."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("calls", "epoch", "step"), [(1, 0, 3), (3, 1, 0), (5, 1, 2)])
 def test_a_run_that_is_stopped_in_the_middle_of_an_epoch_ends_like_an_unbroken_one(
     tmp_path: Path, calls: int, epoch: int, step: int
