@@ -5,7 +5,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-WEIGHTS_TOLERANCE = 1e-4
+WEIGHTS_TOLERANCE = 2e-5
 """Sums over workers are taken in another order: float32 rounding, spread by some Adam steps."""
 
 
