@@ -2,12 +2,15 @@
 
 What differs from the paper, and why (figures and the command that gives them: ``docs/models.md``):
 
-- **Stem.** The first convolution shrinks the image 2 or 4 times, a transposed one at the end enlarges the logits. At
-  the full size a net spends a quarter of its time on layers of 16 channels that mostly move memory.
+- **Stem.** The first convolution shrinks the image 2 or 4 times, a transposed one at the end enlarges the logits. The
+  levels of 16 channels at the full size, which mostly move memory, go.
 - **Sums** instead of concatenations on the skip connections: no copy, and half the channels for the next convolution.
 - **1×1 convolution, then nearest neighbour** on the way up, instead of a transposed convolution: the products are
   made at the small size.
 - **One convolution** for each level on the way up; two on the way down.
+
+Together they make a training step 3.4 times as fast as a plain U-Net's with batch normalisation and 2.7 times as fast
+as without, at a Dice that two short runs on held-out patients cannot tell apart (0.846 and 0.844).
 
 Same-padded. Nothing in it looks across images: batch normalisation would make the result depend on how a batch is
 shared out among workers. Without normalisation layers, He initialisation (https://arxiv.org/abs/1502.01852) and
