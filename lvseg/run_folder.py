@@ -6,8 +6,11 @@ import dataclasses
 import json
 import shlex
 import shutil
+import signal
 import statistics
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -200,6 +203,19 @@ def _require_same(run: Run) -> None:
 def request_stop(folder: UPath) -> None:
     """Have the run in a folder save its state and stop, wherever its workers are."""
     write_text(folder / STOP_NAME, "")
+
+
+@contextmanager
+def at_sigterm(stop: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM, from Slurm, Kubernetes or an operator, calls ``stop``; only a main thread hears signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: stop())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def stop_is_requested(folder: UPath) -> bool:

@@ -25,6 +25,7 @@ from lvseg.results import RunResult
 from lvseg.run_folder import (
     CHECKPOINTS_NAME,
     Run,
+    at_sigterm,
     close_run,
     fail_run,
     finish_run,
@@ -140,7 +141,7 @@ def run_training(
     cpus = config.cpus_per_worker or cpus_for_each_worker(config.workers, config.gpu)
     say(_described(config, cpus))
     try:
-        with _stopping_at_sigterm(run.folder):
+        with at_sigterm(lambda: request_stop(run.folder)):
             result = _fit(run, ingest, cpus, callbacks or [])
     except TrainingFailedError as error:
         message = one_line(error)
@@ -170,23 +171,6 @@ def _described(config: TrainConfig, cpus: int) -> str:
         f"workers {workers}, each with {device} and {each} of the batch's {config.batch_size} images; "
         f"{config.precision}, {config.steps_per_call} steps a call"
     )
-
-
-@contextmanager
-def _stopping_at_sigterm(folder: UPath) -> Iterator[None]:
-    """SIGTERM, from Slurm, Kubernetes or an operator, has the run save its state and stop."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_: Any) -> None:
-        request_stop(folder)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _remove_orphans(run: Run, result: ray.train.Result) -> None:
