@@ -366,7 +366,7 @@ def test_an_interrupt_says_how_to_go_on(capsys: pytest.CaptureFixture[str], monk
     def interrupt(*_: object, **__: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_train", interrupt)
+    monkeypatch.setattr(cli.verbs.training, "train", interrupt)
     assert cli.main(["train", "records"]) == 130
     assert capsys.readouterr().err.startswith("lvseg: interrupted")
 

@@ -211,7 +211,7 @@ def test_the_command_makes_the_same_run_again(
         parsed.records, parsed.settings = records, settings
         return 0
 
-    monkeypatch.setattr(cli, "_train", keep)
+    monkeypatch.setattr(cli.verbs.training, "train", keep)
     command = shlex.split(dataclasses.replace(run, config=config, records=Path(records)).command())
     assert command[:2] == ["lvseg", "train"]
     assert cli.main(command[1:]) == 0
@@ -225,7 +225,7 @@ def test_the_command_can_undo_what_a_config_file_sets(
     path = tmp_path / "settings.yaml"
     path.write_text(yaml.safe_dump({"staircase": True, "epochs": 5}))
     seen = []
-    monkeypatch.setattr(cli, "_train", lambda records, settings, *_, **__: seen.append(settings) or 0)
+    monkeypatch.setattr(cli.verbs.training, "train", lambda records, settings, *_, **__: seen.append(settings) or 0)
     assert cli.main(["train", "records", "--config", str(path), "--no-staircase"]) == 0
     assert cli.main(["train", "records", f"--config={path}", "--epochs", "6"]) == 0
     assert [(settings.staircase, settings.epochs) for settings in seen] == [(False, 5), (True, 6)]

@@ -56,7 +56,7 @@ def test_the_verb_writes_a_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_the_verb_takes_the_settings_of_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "train.yaml").write_text("model: fcn\naugment-noise: 0.25\n")
     seen: list[AugmentConfig] = []
-    monkeypatch.setattr(cli, "_augment_preview", lambda _, settings, *__, **___: seen.append(settings) or 0)
+    monkeypatch.setattr(cli.verbs.data, "augment_preview", lambda _, settings, *__, **___: seen.append(settings) or 0)
     assert cli.main(["augment-preview", "r", "--config", str(tmp_path / "train.yaml"), "--augment-gamma", "0.5"]) == 0
     assert seen == [AugmentConfig(augment_noise=0.25, augment_gamma=0.5)]
 

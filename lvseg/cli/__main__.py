@@ -1,0 +1,7 @@
+"""``python -m lvseg.cli``."""
+
+import sys
+
+from lvseg.cli import main
+
+sys.exit(main())
