@@ -24,6 +24,7 @@ from rich.table import Table
 from lvseg.config import ConvertConfig, TrainConfig
 from lvseg.errors import ConfigError, LvsegError, TrainingError
 from lvseg.phantom import write_phantom
+from lvseg.quiet import TENSORFLOW_KERNELS
 from lvseg.results import read_history
 from lvseg.run_folder import changed_flags
 
@@ -181,7 +182,7 @@ def main(args: Sequence[str] | None = None) -> int:
         if os.environ.get("RAY_ADDRESS"):
             raise ConfigError("RAY_ADDRESS must not be set: everything is measured on this machine")
         # All inherit this: on a machine with a GPU the bare loop would use it and lvseg would not.
-        os.environ.update(CUDA_VISIBLE_DEVICES="", TF_CPP_MIN_LOG_LEVEL="3")
+        os.environ.update(CUDA_VISIBLE_DEVICES="", TF_CPP_MIN_LOG_LEVEL="3", **TENSORFLOW_KERNELS)
         with tempfile.TemporaryDirectory(prefix="lvseg-benchmark-") as folder:
             rounds = measure(benchmark, Path(folder), console)
     except LvsegError as error:

@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from lvseg.quiet import TENSORFLOW_KERNELS
+
+os.environ.update(TENSORFLOW_KERNELS)  # before any test loads TensorFlow: the numbers of a run and of its workers
+
 
 @pytest.fixture(scope="session", autouse=True)
 def pseudonym_key() -> Iterator[None]:

@@ -1,3 +1,4 @@
+import os
 import sys
 from pathlib import Path
 
@@ -22,6 +23,15 @@ def test_an_import_says_nothing(loud: str, capfd: pytest.CaptureFixture[str]) ->
     assert capfd.readouterr().err == ""
     print("after", file=sys.stderr)
     assert capfd.readouterr().err == "after\n"
+
+
+def test_the_fast_kernels_are_asked_for_unless_the_user_chose(loud: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
+    import_quietly(loud)
+    assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1"
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    import_quietly(loud)
+    assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == "0"
 
 
 def test_who_wants_to_hear_everything_does(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from lvseg.cli.terminal import checked_name, open_console, require_durable
 from lvseg.config import TrainConfig, TuneConfig
 from lvseg.leaderboard import View
 from lvseg.progress import reporter, sweep_progress, watch_run
-from lvseg.quiet import import_quietly
+from lvseg.quiet import TENSORFLOW_LEVEL, import_quietly
 from lvseg.store import UPath
 
 if TYPE_CHECKING:
@@ -51,8 +52,9 @@ def _train_on_ray(run: Run, say: Callable[[str], None], verbose: bool) -> RunRes
 
 
 def _train_here(run: Run, say: Callable[[str], None], verbose: bool) -> RunResult:
-    if not verbose:
-        import_quietly("tensorflow")
+    if verbose:
+        os.environ.setdefault(TENSORFLOW_LEVEL, "0")
+    import_quietly("tensorflow")
     from lvseg.training.local import train_locally
 
     return train_locally(run, say)

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lvseg.distributed.doctor_probe import NodeFacts, NodeProbe, StepFacts, StepProbe, visible_gpus
-from lvseg.distributed.session import is_private_cluster, quiet_environment
+from lvseg.distributed.session import is_private_cluster, worker_environment
 from lvseg.distributed.storage import everywhere
 from lvseg.store import UPath
 
@@ -290,7 +290,7 @@ def _seen_gpus(alive: Sequence[dict[str, Any]], timeout_s: float) -> dict[str, i
             num_cpus=0,
             num_gpus=int(node["Resources"]["GPU"]),
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
-            runtime_env={"env_vars": quiet_environment()},
+            runtime_env={"env_vars": worker_environment()},
         )
         .remote()
         for node in alive
@@ -348,7 +348,7 @@ def _measure(group: Any, count: int, gpu: bool, timeout_s: float) -> tuple[list[
             num_cpus=1,
             num_gpus=int(gpu),
             scheduling_strategy=PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank),
-            runtime_env={"env_vars": quiet_environment()},
+            runtime_env={"env_vars": worker_environment()},
         )
         .remote()
         for rank in range(count)

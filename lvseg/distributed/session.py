@@ -11,15 +11,15 @@ from typing import Any
 import ray
 
 from lvseg.errors import ClusterError, ConfigError
-from lvseg.quiet import TENSORFLOW_LEVEL
+from lvseg.quiet import TENSORFLOW_KERNELS, TENSORFLOW_LEVEL
 
-QUIET_ENVIRONMENT = {TENSORFLOW_LEVEL: "3", "RAY_TRAIN_V2_ENABLED": "1"}
+WORKER_ENVIRONMENT = {TENSORFLOW_LEVEL: "3", "RAY_TRAIN_V2_ENABLED": "1", **TENSORFLOW_KERNELS}
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 
 
-def quiet_environment() -> dict[str, str]:
+def worker_environment() -> dict[str, str]:
     """Variables that workers start with; what is set here already goes before."""
-    return {key: os.environ.get(key, value) for key, value in QUIET_ENVIRONMENT.items()}
+    return {key: os.environ.get(key, value) for key, value in WORKER_ENVIRONMENT.items()}
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def ray_session(min_cpus: int = 1, verbose: bool = False) -> Iterator[None]:
         return
     if verbose:
         os.environ.setdefault(TENSORFLOW_LEVEL, "0")
-    os.environ.update(quiet_environment())
+    os.environ.update(worker_environment())
     try:
         _connect(min_cpus, verbose)
     except Exception as error:  # Ray has no class of its own for this, and raises bare Exceptions too

@@ -17,7 +17,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 from lvseg.config import TrainConfig
 from lvseg.distributed.ingest import RowsOfEachWorker, choose_ingest, read_shards
 from lvseg.distributed.lost_workers import LostWorkers
-from lvseg.distributed.session import cpus_for_each_worker, quiet_environment, require_resources
+from lvseg.distributed.session import cpus_for_each_worker, require_resources, worker_environment
 from lvseg.distributed.storage import everywhere, ray_storage
 from lvseg.errors import TrainingError
 from lvseg.quiet import import_quietly
@@ -230,7 +230,7 @@ def _fit(run: Run, ingest: Mode, cpus: int, callbacks: list[Any]) -> ray.train.R
                 max_failures=config.max_failures, controller_failure_limit=START_ATTEMPTS
             ),
             callbacks=[LostWorkers(everywhere(run.folder)), *callbacks],
-            worker_runtime_env={"env_vars": quiet_environment()},
+            worker_runtime_env={"env_vars": worker_environment()},
         ),
     )
     return _fit_interruptible(trainer)

@@ -19,7 +19,7 @@ from ray import tune
 
 from lvseg.config import TrainConfig, TuneConfig
 from lvseg.distributed.ingest import choose_ingest
-from lvseg.distributed.session import quiet_environment, ray_session
+from lvseg.distributed.session import ray_session, worker_environment
 from lvseg.distributed.storage import everywhere, ray_storage
 from lvseg.distributed.train import one_line, run_training
 from lvseg.errors import ConfigError, LvsegError, RunError, StoppedError, TrainingError
@@ -226,7 +226,7 @@ def trial_name(trial_id: str) -> str:
 
 def run_trial(params: dict[str, Any], *, sweep: Sweep, resources: Resources) -> None:
     """What each trial does."""
-    os.environ.update(quiet_environment())
+    os.environ.update(worker_environment())
     folder = sweep.folder / trial_name(tune.get_context().get_trial_id())
     run = sweep.trial(folder, read_manifest(sweep.records))
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lvseg.distributed.session import quiet_environment
+from lvseg.distributed.session import worker_environment
 from tests.discs import write_records
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -51,6 +51,13 @@ def test_an_operator_reads_how_the_run_went(done: subprocess.CompletedProcess[st
 
 def test_workers_start_quietly_where_nothing_else_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
-    assert quiet_environment()["TF_CPP_MIN_LOG_LEVEL"] == "3"
+    assert worker_environment()["TF_CPP_MIN_LOG_LEVEL"] == "3"
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
-    assert quiet_environment()["TF_CPP_MIN_LOG_LEVEL"] == "0"
+    assert worker_environment()["TF_CPP_MIN_LOG_LEVEL"] == "0"
+
+
+def test_workers_start_with_the_fast_kernels_unless_the_user_chose(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    assert worker_environment()["TF_ENABLE_ONEDNN_OPTS"] == "1"
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    assert worker_environment()["TF_ENABLE_ONEDNN_OPTS"] == "0"
