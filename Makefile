@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+PROCESSES ?= 2
 PYTEST_FLAGS ?=
 LOCK_FLAGS   ?=
 
@@ -39,10 +40,10 @@ demo: $(READY)  ## the main job on made-up hearts: convert, train, sweep, leader
 test: test-quick test-rest  ## all tests, the quick ones first
 
 test-quick: $(READY)  ## the tests that need neither Ray processes nor more than two seconds each
-	$(BIN)/python -m pytest -m "not ray and not slow" $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -m "not ray and not slow" -n $(PROCESSES) $(PYTEST_FLAGS)
 
 test-rest: test-quick  # after the quick ones, also under make -j
-	$(BIN)/python -m pytest -m "ray or slow" $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -m "ray or slow" -n $(PROCESSES) --dist loadfile $(PYTEST_FLAGS)
 
 lint: $(READY)  ## format, lint and types
 	$(BIN)/ruff format --check .

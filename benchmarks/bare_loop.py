@@ -1,17 +1,16 @@
 """The yardsticks of ``train_throughput``: a plain TensorFlow loop, and Keras's ``fit``, in a process of their own.
 
 No Ray, no ``tf.distribute`` strategy, no metrics, no checkpoints: batches were gathered, standardised and copied to
-TensorFlow before the clock starts. Model, batch, loss, optimizer and threads are those of lvseg; loss and optimizer
+TensorFlow beforehand. Model, batch, loss, optimizer and threads are those of lvseg; loss and optimizer
 are Keras's own.
 """
 
 from __future__ import annotations
 
-import json
-import time
+import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 import keras
 import tensorflow as tf
@@ -64,59 +63,59 @@ def make_step(config: TrainConfig, shape: tuple[int, int]) -> Callable[[tf.Tenso
     return tf.function(step)  # type: ignore[no-any-return]
 
 
-def loop_speeds(settings: TrainConfig, batches: list[Batch], shape: tuple[int, int]) -> list[float]:
-    """Images/s of every epoch of the plain loop."""
+class Count:
+    """Images that were trained on, in a file that another process reads."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb", buffering=0)
+        self.images = 0
+
+    def add(self, images: int) -> None:
+        """After a step."""
+        self.images += images
+        self._file.seek(0)
+        self._file.write(str(self.images).encode())
+
+
+def loop(settings: TrainConfig, batches: list[Batch], shape: tuple[int, int], count: Count) -> None:
+    """The plain loop, until the process is ended."""
     step = make_step(settings, shape)
-    speeds = []
-    for _ in range(settings.epochs):
-        started = time.perf_counter()
-        losses = [step(x, y) for x, y in batches]
-        tf.stack(losses).numpy()  # waits for the last step
-        speeds.append(len(batches) * settings.batch_size / (time.perf_counter() - started))
-    return speeds
+    for x, y in itertools.cycle(batches):
+        step(x, y)
+        count.add(settings.batch_size)
 
 
-def fit_speeds(settings: TrainConfig, batches: list[Batch], shape: tuple[int, int]) -> list[float]:
-    """Images/s of every epoch of ``fit`` over the same batches in a ``tf.data`` pipeline."""
+def fit(settings: TrainConfig, batches: list[Batch], shape: tuple[int, int], count: Count) -> None:
+    """Keras's ``fit`` over the same batches in a ``tf.data`` pipeline, until the process is ended."""
     model, optimizer = make_model(settings, shape)
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     images, labels = (tf.concat(part, axis=0) for part in zip(*batches, strict=True))
     data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(settings.batch_size).prefetch(2)
-    clock = _EpochClock()
-    model.fit(data, epochs=settings.epochs, verbose=0, callbacks=[clock])
-    return [len(images) / seconds for seconds in clock.seconds]
+    counting = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs=None: count.add(settings.batch_size)
+    )
+    model.fit(data, epochs=1_000_000, verbose=0, callbacks=[counting])
 
 
-class _EpochClock(keras.callbacks.Callback):  # type: ignore[misc]
-    def __init__(self) -> None:
-        super().__init__()
-        self.seconds: list[float] = []
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.started = time.perf_counter()
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.seconds.append(time.perf_counter() - self.started)
-
-
-def bare_speeds(
-    records: tyro.conf.Positional[Path], settings: Annotated[TrainConfig, tyro.conf.arg(name="")], fit: bool = False
-) -> list[float]:
-    """Train and time every epoch.
+def train(
+    records: tyro.conf.Positional[Path],
+    settings: Annotated[TrainConfig, tyro.conf.arg(name="")],
+    count: Path,
+    way: Literal["loop", "fit"] = "loop",
+) -> None:
+    """Train until the process is ended.
 
     Args:
         records: Record set whose training images fill whole batches.
         settings: As for lvseg train; ``cpus_per_worker`` is the number of threads.
-        fit: Keras's ``fit`` instead of the loop.
-
-    Returns:
-        Training images/s of each epoch; the first compiles.
+        count: File for the number of images trained on, written after every step.
+        way: The plain loop or Keras's ``fit``.
     """
     configure_threads(settings.cpus_per_worker or 1)
     batches = load_batches(records, settings.batch_size)
     _, rows, columns, _ = batches[0][0].shape
-    return (fit_speeds if fit else loop_speeds)(settings, batches, (rows, columns))
+    {"loop": loop, "fit": fit}[way](settings, batches, (rows, columns), Count(count))
 
 
 if __name__ == "__main__":
-    print(json.dumps(tyro.cli(bare_speeds)))
+    tyro.cli(train)
