@@ -21,6 +21,7 @@ from benchmarks.train_throughput import (
     count_of,
     main,
     ratios_of,
+    sittings_of,
     table_of,
 )
 from lvseg.config import TrainConfig
@@ -97,12 +98,21 @@ def test_a_way_that_hardly_moved_has_no_speed() -> None:
         Meter(seconds=[1.0, 2.0], images=[4, 8]).speeds(5.0, 2)
 
 
+def test_two_workers_sit_with_one_worker_alone() -> None:
+    assert sittings_of((BARE, ONE, TWO)) == [(BARE, ONE), (ONE, TWO)]
+    assert sittings_of((BARE, FIT)) == [(BARE, FIT)]
+    assert sittings_of((TWO,)) == [(ONE, TWO)]
+
+
 def test_ratios_are_made_of_what_was_measured_in_the_same_round() -> None:
-    assert ratios_of({BARE: [20.0, 10.0], ONE: [19.0, 9.7]}) == {(ONE, BARE): [0.95, pytest.approx(0.97)]}
+    assert ratios_of([{BARE: [20.0, 10.0], ONE: [19.0, 9.7]}, {ONE: [8.0], TWO: [6.0]}]) == {
+        (ONE, BARE): [0.95, pytest.approx(0.97)],
+        (TWO, ONE): [0.75],
+    }
 
 
 def test_table_gives_the_median_ratio_the_middle_half_and_the_promise() -> None:
-    table = table_of(Benchmark(threads=1), {BARE: [20.0, 10.0, 40.0], ONE: [18.0, 9.7, 38.0]})
+    table = table_of(Benchmark(threads=1), [{BARE: [20.0, 10.0, 40.0], ONE: [18.0, 9.7, 38.0]}])
     assert [list(column.cells) for column in table.columns] == [[ONE], [BARE], ["0.950"], ["0.925 to 0.960"], ["0.97"]]
 
 
@@ -134,8 +144,10 @@ def test_the_images_of_a_run_are_counted_from_its_progress(tmp_path: Path) -> No
 
 STEPS = """
 import sys, time
+file = open(sys.argv[1], "wb", buffering=0)
 for step in range(1, 100_000):
-    open(sys.argv[1], "w").write(str(step))
+    file.seek(0)
+    file.write(str(step).encode())
     time.sleep(0.005)
 """
 
