@@ -11,8 +11,7 @@ from typing import Any
 import matplotlib
 from markupsafe import Markup
 
-from lvseg.config import EXECUTION_FIELDS
-from lvseg.leaderboard import Row
+from lvseg.leaderboard import Row, varied_settings
 from lvseg.report.curves import COLORS, OTHERS_COLOR, STYLE, new_figure, to_svg
 
 __all__ = ["SweepView", "view_sweeps"]
@@ -59,8 +58,7 @@ def view_sweeps(rows: Sequence[Row], failed: Sequence[Row], key: str) -> list[Sw
 
 def _view(name: str, trials: Sequence[Row], failed: int, key: str) -> SweepView:
     best = min(trials, key=lambda row: row.rank or 0)
-    settings = [setting for setting in best.result.config if setting not in EXECUTION_FIELDS]
-    varied = [setting for setting in settings if len({str(row.result.config.get(setting)) for row in trials}) > 1]
+    varied = varied_settings(trials)
     return SweepView(
         name=name,
         trials=len(trials),
