@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +14,16 @@ from numpy.typing import NDArray
 from lvseg.config import EXECUTION_FIELDS
 from lvseg.leaderboard.board import Row
 
-__all__ = ["FEWEST_RUNS", "Importance", "is_numeric", "rank_settings", "varied_settings"]
+__all__ = ["FEWEST_RUNS", "Importance", "differing", "is_numeric", "rank_settings", "varied_settings"]
 
 FEWEST_RUNS = 6
 """Of fewer, a share of the importance would be a guess."""
 _TREES, _SHUFFLES, _SEED = 200, 20, 0
 _CLEAR_TREND = 0.3
 """Rank correlation from which one speaks of a direction."""
+
+
+_Table: TypeAlias = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,12 +40,18 @@ class Importance:
 
 
 def varied_settings(rows: Sequence[Row]) -> list[str]:
-    """Settings that decide the result and differ between the runs, in the order of the configuration."""
-    settings = dict.fromkeys(setting for row in rows for setting in row.result.config)
+    """``differing`` of the runs' configurations."""
+    return differing(row.result.config for row in rows)
+
+
+def differing(configs: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Settings that decide the result and differ between configurations, in the order they have there."""
+    every = list(configs)
+    settings = dict.fromkeys(setting for config in every for setting in config)
     return [
         setting
         for setting in settings
-        if setting not in EXECUTION_FIELDS and len({str(row.result.config.get(setting)) for row in rows}) > 1
+        if setting not in EXECUTION_FIELDS and len({str(config.get(setting)) for config in every}) > 1
     ]
 
 
@@ -64,7 +74,7 @@ def rank_settings(rows: Sequence[Row]) -> list[Importance]:
     if len(scored) < FEWEST_RUNS or not settings or np.ptp(dice) == 0:
         return []
     columns = [_numbers([row.result.config.get(setting) for row in scored]) for setting in settings]
-    means, deviations = _permute(np.stack(columns, axis=1), dice)
+    means, deviations = _permute(tuple(zip(*columns, strict=True)), tuple(dice))
     total = means.sum() or 1.0
     found = [
         Importance(
@@ -78,22 +88,31 @@ def rank_settings(rows: Sequence[Row]) -> list[Importance]:
     return sorted(found, key=lambda importance: -importance.share)
 
 
-def _numbers(values: Sequence[Any]) -> NDArray[np.float64]:
+def _numbers(values: Sequence[Any]) -> list[float]:
     """Numbers as they are, words by their place in the alphabet; NaN where a run has no such setting."""
     if is_numeric(values):
-        return np.array([math.nan if value is None else float(value) for value in values])
+        return [math.nan if value is None else float(value) for value in values]
     words = sorted({str(value) for value in values})
-    return np.array([float(words.index(str(value))) for value in values])
+    return [float(words.index(str(value))) for value in values]
 
 
-def _permute(table: NDArray[np.float64], dice: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation over the shuffles, of every column; nothing is less than unimportant."""
+@lru_cache(maxsize=8)
+def _permute(table: _Table, dice: tuple[float, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Growth of the squared error: mean and standard deviation over the shuffles, of every column.
+
+    All shuffled tables are predicted together: a forest takes longer to start than to predict.
+    """
     from sklearn.ensemble import RandomForestRegressor  # takes seconds to load
-    from sklearn.inspection import permutation_importance
 
-    forest = RandomForestRegressor(n_estimators=_TREES, random_state=_SEED).fit(table, dice)
-    found = permutation_importance(forest, table, dice, n_repeats=_SHUFFLES, random_state=_SEED)
-    return np.maximum(found.importances_mean, 0.0), found.importances_std
+    runs, columns = np.array(table), len(table[0])
+    draw = np.random.default_rng(_SEED)
+    shuffled = np.tile(runs, (columns, _SHUFFLES, 1, 1))
+    for column in range(columns):
+        shuffled[column, ..., column] = draw.permuted(shuffled[column, ..., column], axis=1)
+    forest = RandomForestRegressor(n_estimators=_TREES, random_state=_SEED).fit(runs, dice)
+    predicted = forest.predict(shuffled.reshape(-1, columns)).reshape(columns, _SHUFFLES, -1)
+    error = np.mean((predicted - dice) ** 2, axis=-1) - np.mean((forest.predict(runs) - dice) ** 2)
+    return np.maximum(error.mean(axis=1), 0.0), error.std(axis=1)
 
 
 def _trend(values: Sequence[Any], dice: NDArray[np.float64]) -> int:
