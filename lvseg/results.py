@@ -40,6 +40,7 @@ __all__ = [
     "CaseCounts",
     "EpochRow",
     "Number",
+    "TENSORBOARD_FOLDER",
     "RunResult",
     "extremes_path",
     "last_picture",
@@ -54,6 +55,7 @@ HISTORY_FILE = "history.csv"
 ORIGIN_FILE = "run.json"
 """What the run is trained on; there from its start."""
 PICTURES_FOLDER = "pictures"
+TENSORBOARD_FOLDER = "tensorboard"
 ADDED_LATER = {"val_dice_myocardium", "val_counts_by_case"}
 """What files of earlier versions lack."""
 

@@ -18,3 +18,12 @@ def dashboard(runs: UPath, host: str, port: int, interval: float) -> int:
     console = open_console()
     serve(runs, host, port, interval, lambda line: console.print(line, soft_wrap=True))
     return 0
+
+
+def tensorboard(runs: UPath, host: str, port: int) -> int:
+    """Run TensorBoard until Ctrl-C."""
+    from lvseg.dashboard.tensorboard import serve_tensorboard
+
+    console = open_console()
+    serve_tensorboard(runs, host, port, lambda line: console.print(line, soft_wrap=True))
+    return 0
