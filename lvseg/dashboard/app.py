@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import flask
+import sklearn.ensemble  # noqa: F401 -- the threads of two requests must not meet in half of it
 from dash import Dash, Input, Output, State, no_update
 
 from lvseg.dashboard import page

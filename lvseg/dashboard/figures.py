@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -33,7 +34,7 @@ _MOST_AXES = 10
 _MOST_TICKS = 8
 _SELECTED_COLOR = "#1c9aa8"
 _GRID = "rgba(140, 147, 157, 0.25)"
-_SCALE = [[0.0, "#c9ced6"], [0.5, "#7fa3e0"], [1.0, "#1d4fb4"]]
+_SCALE = [[0.0, "#b3bac4"], [0.5, "#86a3d6"], [1.0, "#2361d8"]]
 _FONT = {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 12}
 TREND_COLORS = {1: COLORS[0], -1: COLORS[1], 0: OTHERS_COLOR}
 TREND_NAMES = {1: "higher is better", -1: "lower is better", 0: "no clear direction"}
@@ -148,6 +149,7 @@ def _say(text: str) -> go.Figure:
     figure = go.Figure(layout=_base() | {"margin": {"l": 8, "r": 8, "t": 8, "b": 8}})
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
+    text = "<br>".join(textwrap.wrap(text, 34))
     figure.add_annotation(text=text, showarrow=False, x=0.5, y=0.5, xref="paper", yref="paper", font={"size": 13})
     return figure
 

@@ -32,7 +32,7 @@ _THEME = (
 )
 _ROW_PX, _HEADER_PX = 32, 52
 """Height of a row of the table; of its head, its borders and a scroll bar below it."""
-_TOLD = {"lost", "rollback", "stop", "failed", "save"}
+_TOLD = {"lost", "rollback", "stop", "save"}
 """Kinds of events that a reader of the page wants to know of."""
 _MOST_EVENTS = 6
 
@@ -58,7 +58,9 @@ def layout(name: str, interval: float) -> html.Div:
             html.Main(
                 [
                     _card("Runs", _grid(), "table", html.Span(id="shown-text", className="muted small")),
-                    _card("Learning curves", _graph("curves"), "curves", _choice("metric", METRICS.items(), "val_dice")),
+                    _card(
+                        "Learning curves", _graph("curves"), "curves", _choice("metric", METRICS.items(), "val_dice")
+                    ),
                     html.Section(id="panel", className="card panel"),
                     _card("Settings and Dice", _graph("parallel", still=True), "parallel"),
                     _card("What mattered", _graph("importance", still=True), "importance"),
@@ -120,7 +122,9 @@ def summary(snapshot: Snapshot, section: Section | None) -> list[Any]:
         return [html.Span("No run yet.", className="muted")]
     counts = [(len(section.of(state)), state) for state in ("finished", "running", "failed")]
     parts: list[Any] = [
-        html.Span([html.B(str(count)), f" {state}"], className=f"count state-{state}") for count, state in counts if count
+        html.Span([html.B(str(count)), f" {state}"], className=f"count state-{state}")
+        for count, state in counts
+        if count
     ]
     best = section.best
     if best is not None:
@@ -135,9 +139,12 @@ def panel(section: Section | None, key: str | None) -> list[Any]:
     trial = _chosen(section, key)
     if section is None or trial is None:
         return [html.Div(html.H2("Best run"), className="head"), html.P("No run yet.", className="muted small")]
-    title = "Best run" if trial is section.best else "Selected run"
+    title = "Best run" if trial is section.best else "Selected run" if trial.key == key else "First run"
     return [
-        html.Div([html.H2(title), html.Span(section.short(trial), className="muted small name", title=trial.key)], className="head"),
+        html.Div(
+            [html.H2(title), html.Span(section.short(trial), className="muted small name", title=trial.key)],
+            className="head",
+        ),
         html.P(_score(trial), className="score"),
         *([html.P(trial.error, className="error small")] if trial.error else []),
         *_picture(trial),
@@ -209,7 +216,7 @@ def _event(event: Event) -> list[Any]:
 def _command(trial: Trial) -> list[Any]:
     if trial.row is None:
         return []
-    return [html.Details([html.Summary("Command"), html.Pre(trial.row.result.command)])]
+    return [html.Details([html.Summary("Command"), html.Pre(trial.row.result.command)], open=True)]
 
 
 def section_options(sections: Sequence[Section]) -> list[dict[str, str]]:

@@ -22,16 +22,16 @@ def columns(section: Section) -> list[dict[str, Any]]:
         _number("rank", "#", 56, ""),
         {"field": "name", "headerName": "run", "minWidth": 130, "flex": 1, "tooltipField": "key"},
         _state(),
-        _number("dice", "Dice", 88, ".4f") | {"headerTooltip": "Mean over the validation images, the best epoch"},
-        {"field": "interval", "headerName": "95 %", "width": 112, "sortable": False, "type": "rightAligned"}
+        _number("dice", "Dice", 80, ".4f") | {"headerTooltip": "Mean over the validation images, the best epoch"},
+        {"field": "interval", "headerName": "95 %", "width": 106, "sortable": False, "type": "rightAligned"}
         | {"headerTooltip": "Confidence interval of the Dice, over patients"},
-        _number("pooled", "pooled", 88, ".4f") | {"headerTooltip": "Dice of all validation pixels together"},
-        _number("best_epoch", "best", 72, "") | {"headerTooltip": "Epoch of the highest Dice"},
+        _number("pooled", "pooled", 80, ".4f") | {"headerTooltip": "Dice of all validation pixels together"},
+        _number("best_epoch", "best", 64, "") | {"headerTooltip": "Epoch of the highest Dice"},
         _number("epochs", "epochs", 88, "")
         | {"valueFormatter": {"function": "params.value + ' of ' + params.data.planned_epochs"}},
         *(_setting(setting, section) for setting in _settings(section)),
         _number("images_per_second", "images/s", 96, ",.1f"),
-        {"field": "ended", "headerName": "ended (UTC)", "width": 140},
+        {"field": "ended", "headerName": "ended (UTC)", "width": 148},
     ]
     return [column for column in shown if column["field"] != "ended" or section.of("finished") or section.of("failed")]
 
@@ -70,7 +70,7 @@ _OWN_COLUMN = {"epochs"}
 
 def _setting(setting: str, section: Section) -> dict[str, Any]:
     title = setting.replace("_", " ")
-    width = max(88, 30 + 8 * len(title))
+    width = max(80, 26 + 7 * len(title))
     if is_numeric([trial.settings.get(setting) for trial in section.trials]):
         return _number(SETTING + setting, title, width, ".3~g" if _has_fractions(setting, section) else "")
     return {"field": SETTING + setting, "headerName": title, "width": width}

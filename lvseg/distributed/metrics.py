@@ -20,8 +20,8 @@ GAUGES = {
     "lvseg_images_per_second": ("images_per_second", "Training throughput over all workers, images/s"),
 }
 """Gauge → (field of ``RunProgress``, what it is); Ray puts ``ray_`` before the name."""
-REPEAT_S = 2.0
-"""Ray forgets a gauge with every report, which is how a run that has ended goes away; until then it is said again."""
+REPEAT_S = 5.0
+"""Ray reports every ten seconds and forgets: what is not said again goes away, as it should once a run has ended."""
 LONGEST_NAME = 128
 
 

@@ -76,9 +76,7 @@ class FolderMonitor(Monitor):
     Nothing of that is worth a run: what cannot be written is logged, once, and the training goes on.
     """
 
-    def __init__(
-        self, folder: UPath, epochs: int, picture_every: int, listeners: Sequence[Listener] = ()
-    ) -> None:
+    def __init__(self, folder: UPath, epochs: int, picture_every: int, listeners: Sequence[Listener] = ()) -> None:
         self.folder, self.epochs, self.picture_every = folder, epochs, picture_every
         self._note_seconds = PROGRESS_SECONDS if is_local(folder) else REMOTE_PROGRESS_SECONDS
         self._last_note = -math.inf
