@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib
 from markupsafe import Markup
 
-from lvseg.leaderboard import Row, varied_settings
+from lvseg.leaderboard import Importance, Row, rank_settings, varied_settings
 from lvseg.report.curves import COLORS, OTHERS_COLOR, STYLE, new_figure, to_svg
 
 __all__ = ["SweepView", "view_sweeps"]
@@ -33,6 +33,8 @@ class SweepView:
     best: Row
     varied: Mapping[str, Any]
     """Settings of the best trial that differ between trials."""
+    importance: Sequence[Importance]
+    """How much the Dice depended on each of them; none of a small sweep."""
     plots: list[tuple[str, Markup]]
     """(setting, drawing of Dice against it)."""
 
@@ -65,6 +67,7 @@ def _view(name: str, trials: Sequence[Row], failed: int, key: str) -> SweepView:
         failed=failed,
         best=best,
         varied={setting: best.result.config[setting] for setting in varied},
+        importance=rank_settings(trials),
         # Markup: numbers and the names of settings, which matplotlib escapes.
         plots=[(setting, Markup(_draw(setting, trials, best, key))) for setting in varied[:MOST_PLOTS]],
     )
