@@ -37,6 +37,7 @@ __all__ = [
     "HISTORY_FILE",
     "ORIGIN_FILE",
     "RESULT_FILE",
+    "TENSORBOARD_FOLDER",
     "CaseCounts",
     "EpochRow",
     "Number",
@@ -54,6 +55,7 @@ HISTORY_FILE = "history.csv"
 ORIGIN_FILE = "run.json"
 """What the run is trained on; there from its start."""
 PICTURES_FOLDER = "pictures"
+TENSORBOARD_FOLDER = "tensorboard"
 ADDED_LATER = {"val_dice_myocardium", "val_counts_by_case"}
 """What files of earlier versions lack."""
 

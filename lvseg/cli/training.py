@@ -14,6 +14,7 @@ from lvseg.leaderboard import View
 from lvseg.progress import reporter, sweep_progress, watch_run
 from lvseg.quiet import TENSORFLOW_LEVEL, import_quietly
 from lvseg.store import UPath
+from lvseg.training.mlflow import require_mlflow
 
 if TYPE_CHECKING:
     from lvseg.results import RunResult
@@ -29,6 +30,7 @@ def train(records: UPath, settings: TrainConfig, runs: UPath, name: str | None, 
     folder = runs / checked_name(default_name(settings.model) if name is None else name)
     run = Run(folder=folder, config=settings, records=records, manifest=read_manifest(records)).settled()
     run.check_fits()
+    require_mlflow(settings)
     console = open_console()
     result = open_run(run)
     if result is None:
@@ -77,6 +79,7 @@ def tune(
     require_durable("runs", runs)
     folder = runs / checked_name(default_name(f"sweep-{settings.model}") if name is None else name)
     dimensions = read_space(space, settings)
+    require_mlflow(settings)
     console = open_console()
 
     from lvseg.distributed.session import ray_session

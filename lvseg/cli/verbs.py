@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
-from lvseg.cli import boards, data, jobs, training
+from lvseg.cli import boards, data, jobs, monitoring, training
 from lvseg.cli.terminal import open_console
 from lvseg.config import (
     AugmentConfig,
@@ -281,6 +281,38 @@ def make_verbs(
         """
         return boards.report(runs, view, out)
 
+    def dashboard(
+        runs: tyro.conf.Positional[Location],
+        /,
+        host: str = "127.0.0.1",
+        port: int = 8050,
+        interval: float = 5.0,
+    ) -> int:
+        """Show runs in the browser while they train: table, curves, what mattered, pictures; it only reads.
+
+        Args:
+            runs: Folder of runs or of a sweep; it need not be there yet.
+            host: Address to listen on; another than loopback shows the page to the network.
+            port: Port to listen on; 0: any that is free.
+            interval: Seconds between two looks into the folder.
+        """
+        return monitoring.dashboard(runs, host, port, interval)
+
+    def tensorboard(
+        runs: tyro.conf.Positional[Location],
+        /,
+        host: str = "127.0.0.1",
+        port: int = 6006,
+    ) -> int:
+        """Start TensorBoard over runs: curves, pictures, histograms, and the settings of a sweep against its Dice.
+
+        Args:
+            runs: Folder of runs or of a sweep.
+            host: Address to listen on; another than loopback shows the runs to the network.
+            port: Port to listen on.
+        """
+        return monitoring.tensorboard(runs, host, port)
+
     def models(shape: str = "256x256", batch_size: int = 4, seconds: float = 3.0, speed: bool = True) -> int:
         """List the models: parameters, operations for one image, and images/s on this machine.
 
@@ -345,7 +377,7 @@ def make_verbs(
         return jobs.submit(verb, job, job_id=job_id, install=install, detach=detach, attach=attach)
 
     stages = (phantom, check, convert, augment_preview, train, tune, evaluate, leaderboard, report)
-    verbs = (*stages, models, demo, doctor, submit)
+    verbs = (*stages, dashboard, tensorboard, models, demo, doctor, submit)
     return {verb.__name__.replace("_", "-"): verb for verb in verbs}
 
 

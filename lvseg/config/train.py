@@ -145,6 +145,8 @@ class TrainConfig(AugmentConfig):
     """Epochs between pictures of image, label and prediction, and between histograms; 0 for none."""
     profile: bool = False
     """Trace some steps of the second epoch for TensorBoard's profiler."""
+    mlflow: str | None = None
+    """Experiment of MLflow to log the run to as well, at MLFLOW_TRACKING_URI; needs lvseg[mlflow]. Default: none."""
     max_failures: Annotated[int, Field(ge=0)] = 3
     """How often a failed worker group is restarted from the last checkpoint."""
     collective_timeout_s: Annotated[int, Field(ge=1)] = 600
@@ -190,6 +192,7 @@ EXECUTION_FIELDS = frozenset(
         "ingest",
         "max_failures",
         "min_workers",
+        "mlflow",
         "picture_every",
         "profile",
         "steps_per_call",

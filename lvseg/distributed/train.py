@@ -17,9 +17,11 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 from lvseg.config import TrainConfig
 from lvseg.distributed.ingest import RowsOfEachWorker, choose_ingest, read_shards
 from lvseg.distributed.lost_workers import LostWorkers
+from lvseg.distributed.metrics import RunGauges
 from lvseg.distributed.session import cpus_for_each_worker, require_resources, worker_environment
 from lvseg.distributed.storage import everywhere, ray_storage
 from lvseg.errors import TrainingError
+from lvseg.ledger import run_path
 from lvseg.quiet import import_quietly
 from lvseg.results import RunResult
 from lvseg.run_folder import (
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from lvseg.training.context import Shard
+    from lvseg.training.monitor import Monitor
 
 STOP_POLL_S, REMOTE_STOP_POLL_S = 1.0, 10.0
 """Time between two looks for a request to stop, in a folder and in an object store."""
@@ -207,6 +210,7 @@ def _fit(run: Run, ingest: Mode, cpus: int, callbacks: list[Any]) -> ray.train.R
         "manifest": data,
         "ingest": ingest,
         "folder": everywhere(run.folder),
+        "run": run_path(run.folder, run.sweep),
         "facts": split_facts(run.records, data),
         "threads": cpus,
         "read_ahead": read_ahead,
@@ -252,7 +256,7 @@ def _fit_interruptible(trainer: Any) -> ray.train.Result:
 def train_worker(loop_config: dict[str, Any]) -> dict[str, Any] | None:
     """What each worker does; rank 0 gives back the fields of ``Outcome``."""
     from lvseg.training.loop import configure_threads, train
-    from lvseg.training.monitor import FolderMonitor, Monitor
+    from lvseg.training.monitor import Monitor
     from lvseg.training.shards import open_shard
 
     config, records, manifest = loop_config["config"], loop_config["records"], loop_config["manifest"]
@@ -260,7 +264,7 @@ def train_worker(loop_config: dict[str, Any]) -> dict[str, Any] | None:
     context = TrainContext(loop_config["folder"])
     strategy = _strategy(config) if context.world_size > 1 else None
     chief = context.rank == 0
-    monitor = FolderMonitor(loop_config["folder"], config.epochs, config.picture_every) if chief else Monitor()
+    monitor = _monitor(loop_config) if chief else Monitor()
 
     def load_shard() -> Shard:
         return open_shard(
@@ -278,6 +282,15 @@ def train_worker(loop_config: dict[str, Any]) -> dict[str, Any] | None:
     images = loop_config["facts"]["train_images"]
     outcome = train(config, manifest.image_shape(records), images, load_shard, context, monitor, strategy, classes)
     return {name: getattr(outcome, name) for name in Outcome.__dataclass_fields__} if chief else None
+
+
+def _monitor(loop_config: dict[str, Any]) -> Monitor:
+    from lvseg.training.mlflow import mlflow_listeners
+    from lvseg.training.monitor import FolderMonitor
+
+    config, folder = loop_config["config"], loop_config["folder"]
+    listeners = [RunGauges(loop_config["run"]), *mlflow_listeners(config, folder, loop_config["records"])]
+    return FolderMonitor(folder, config.epochs, config.picture_every, listeners)
 
 
 def _strategy(config: TrainConfig) -> tf.distribute.Strategy:

@@ -19,10 +19,12 @@ from ray import tune
 
 from lvseg.config import TrainConfig, TuneConfig
 from lvseg.distributed.ingest import choose_ingest
+from lvseg.distributed.metrics import RunGauges
 from lvseg.distributed.session import ray_session, worker_environment
 from lvseg.distributed.storage import everywhere, ray_storage
 from lvseg.distributed.train import one_line, run_training
 from lvseg.errors import ConfigError, LvsegError, RunError, StoppedError, TrainingError
+from lvseg.ledger import run_path
 from lvseg.records import Manifest, read_manifest
 from lvseg.results import RESULT_FILE, RunResult, read_history, read_result
 from lvseg.run_folder import CHECKPOINTS_NAME, Run, fail_run
@@ -261,7 +263,8 @@ def _train_here(run: Run, resources: Resources) -> None:
                 tune.report(dict(metrics))
 
     context = TrialContext(run.folder / CHECKPOINTS_NAME)
-    result = train_here(run, context, resources.ingest.mode, resources.cpus)
+    gauges = RunGauges(run_path(run.folder, run.sweep))
+    result = train_here(run, context, resources.ingest.mode, resources.cpus, [gauges])
     if not context.reports:  # it broke off after its last epoch, and Tune wants a number from every trial
         tune.report({"epoch": result.epochs, METRIC: result.val_dice})
 

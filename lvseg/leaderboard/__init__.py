@@ -3,6 +3,21 @@
 from lvseg.leaderboard.board import Group, Leaderboard, Row, build
 from lvseg.leaderboard.columns import ABSENT, COLUMNS, Column
 from lvseg.leaderboard.formats import Format, render
+from lvseg.leaderboard.importance import Importance, rank_settings, varied_settings
 from lvseg.leaderboard.view import View
 
-__all__ = ["ABSENT", "COLUMNS", "Column", "Format", "Group", "Leaderboard", "Row", "View", "build", "render"]
+__all__ = [
+    "ABSENT",
+    "COLUMNS",
+    "Column",
+    "Format",
+    "Group",
+    "Importance",
+    "Leaderboard",
+    "Row",
+    "View",
+    "build",
+    "rank_settings",
+    "render",
+    "varied_settings",
+]

@@ -11,8 +11,7 @@ from typing import Any
 import matplotlib
 from markupsafe import Markup
 
-from lvseg.config import EXECUTION_FIELDS
-from lvseg.leaderboard import Row
+from lvseg.leaderboard import Importance, Row, rank_settings, varied_settings
 from lvseg.report.curves import COLORS, OTHERS_COLOR, STYLE, new_figure, to_svg
 
 __all__ = ["SweepView", "view_sweeps"]
@@ -34,6 +33,8 @@ class SweepView:
     best: Row
     varied: Mapping[str, Any]
     """Settings of the best trial that differ between trials."""
+    importance: Sequence[Importance]
+    """How much the Dice depended on each of them; none of a small sweep."""
     plots: list[tuple[str, Markup]]
     """(setting, drawing of Dice against it)."""
 
@@ -59,14 +60,14 @@ def view_sweeps(rows: Sequence[Row], failed: Sequence[Row], key: str) -> list[Sw
 
 def _view(name: str, trials: Sequence[Row], failed: int, key: str) -> SweepView:
     best = min(trials, key=lambda row: row.rank or 0)
-    settings = [setting for setting in best.result.config if setting not in EXECUTION_FIELDS]
-    varied = [setting for setting in settings if len({str(row.result.config.get(setting)) for row in trials}) > 1]
+    varied = varied_settings(trials)
     return SweepView(
         name=name,
         trials=len(trials),
         failed=failed,
         best=best,
         varied={setting: best.result.config[setting] for setting in varied},
+        importance=rank_settings(trials),
         # Markup: numbers and the names of settings, which matplotlib escapes.
         plots=[(setting, Markup(_draw(setting, trials, best, key))) for setting in varied[:MOST_PLOTS]],
     )

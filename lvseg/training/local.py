@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from lvseg.results import RunResult
 from lvseg.run_folder import CHECKPOINTS_NAME, Run, at_sigterm, close_run, finish_run, open_run
@@ -12,13 +12,16 @@ from lvseg.slices import CLASSES
 from lvseg.training.cache import cache_folder, free_bytes
 from lvseg.training.context import LocalContext
 from lvseg.training.loop import configure_threads, train
-from lvseg.training.monitor import FolderMonitor
+from lvseg.training.mlflow import mlflow_listeners
+from lvseg.training.monitor import FolderMonitor, Listener
 from lvseg.training.plan import IngestPlan, plan_ingest
 from lvseg.training.portion import Mode, split_facts
 from lvseg.training.shards import open_shard
 
 
-def train_here(run: Run, context: LocalContext, mode: Mode, threads: int) -> RunResult:
+def train_here(
+    run: Run, context: LocalContext, mode: Mode, threads: int, listeners: Sequence[Listener] = ()
+) -> RunResult:
     """Train a run to its end, or on from its last checkpoint, in this process.
 
     Args:
@@ -26,6 +29,7 @@ def train_here(run: Run, context: LocalContext, mode: Mode, threads: int) -> Run
         context: Keeps checkpoints, says when to stop.
         mode: Where the images are kept.
         threads: For TensorFlow.
+        listeners: Who else wants to know how it goes.
 
     Raises:
         RunError: the run's name belongs to another run.
@@ -45,7 +49,12 @@ def train_here(run: Run, context: LocalContext, mode: Mode, threads: int) -> Run
         facts["train_images"],
         lambda: open_shard(mode, run.records, data, run.config, facts),
         context,
-        FolderMonitor(run.folder, run.config.epochs, run.config.picture_every),
+        FolderMonitor(
+            run.folder,
+            run.config.epochs,
+            run.config.picture_every,
+            [*listeners, *mlflow_listeners(run.config, run.folder, run.records)],
+        ),
         classes=CLASSES[data.structures],
     )
     return close_run(run, outcome, lambda: finish_run(run, outcome, context.best_checkpoint))

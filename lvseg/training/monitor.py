@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -57,13 +57,26 @@ class Monitor:
         """No more will come."""
 
 
+class Listener(Protocol):
+    """Somebody else who wants to know how a run goes. Nothing that it does may raise, or take long."""
+
+    def heard(self, progress: RunProgress) -> None:
+        """How far the run is; at most once a second."""
+
+    def epoch_done(self, row: EpochRow) -> None:
+        """An epoch's numbers."""
+
+    def close(self, *, done: bool) -> None:
+        """No more will come; ``done``: the last epoch is done."""
+
+
 class FolderMonitor(Monitor):
-    """Shows a run in its folder, and logs epochs and events.
+    """Shows a run in its folder, and logs epochs and events; tells listeners too.
 
     Nothing of that is worth a run: what cannot be written is logged, once, and the training goes on.
     """
 
-    def __init__(self, folder: UPath, epochs: int, picture_every: int) -> None:
+    def __init__(self, folder: UPath, epochs: int, picture_every: int, listeners: Sequence[Listener] = ()) -> None:
         self.folder, self.epochs, self.picture_every = folder, epochs, picture_every
         self._note_seconds = PROGRESS_SECONDS if is_local(folder) else REMOTE_PROGRESS_SECONDS
         self._last_note = -math.inf
@@ -73,6 +86,7 @@ class FolderMonitor(Monitor):
         self._board: Board | None = None
         self._profiler: Profiler | None = None
         self._refused: set[str] = set()
+        self._listeners = listeners
 
     def phase(self, phase: Phase) -> None:
         """Note it."""
@@ -134,6 +148,8 @@ class FolderMonitor(Monitor):
             write_history(self.folder, rows)
         with self._spared("tensorboard"):
             self._show(rows, engine, val)
+        for listener in self._listeners:
+            listener.epoch_done(row)
         logger.info(epoch_line(self.folder.name, row, self.epochs, self._pace.seconds_left()))
         done = row.epoch >= self.epochs
         self._write(
@@ -173,7 +189,9 @@ class FolderMonitor(Monitor):
         record_event(self.folder, kind, self._progress.epochs_done, **facts)
 
     def close(self) -> None:
-        """Close the TensorBoard log."""
+        """Close the TensorBoard log, and send the listeners home."""
+        for listener in self._listeners:
+            listener.close(done=self._progress.phase == "done")
         if self._profiler:
             self._profiler.stop()
         if self._board is None:
@@ -193,6 +211,8 @@ class FolderMonitor(Monitor):
         self._progress = dataclasses.replace(self._progress, **changes, seconds_left=left, updated=utc_now())
         with self._spared("progress"):
             write_progress(self.folder, self._progress)
+        for listener in self._listeners:
+            listener.heard(self._progress)
 
     @contextmanager
     def _spared(self, what: str) -> Iterator[None]:

@@ -18,7 +18,7 @@ from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams import summary_v2 as hparams
 from tensorboard.plugins.hparams.summary import session_end_pb
 
-from lvseg.results import EpochRow
+from lvseg.results import TENSORBOARD_FOLDER, EpochRow
 from lvseg.store import UPath, is_local, write_bytes
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from lvseg.config import TrainConfig
     from lvseg.training.engine import Engine
 
-TENSORBOARD_NAME = "tensorboard"
 BEST_TAG = "metric/val_dice"
 """The best validation Dice so far: what runs are compared by."""
 PICTURES_TAG = "image | label | prediction"
@@ -51,7 +50,7 @@ class Board:
     """
 
     def __init__(self, folder: UPath) -> None:
-        self._folder = folder / TENSORBOARD_NAME
+        self._folder = folder / TENSORBOARD_FOLDER
         self._aside = None if is_local(folder) else tempfile.TemporaryDirectory(prefix="lvseg-tensorboard-")
         self.path = Path(self._aside.name if self._aside else str(self._folder))
         """The local folder."""

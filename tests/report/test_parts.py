@@ -38,6 +38,17 @@ def test_a_sweep_shows_what_it_varied_and_its_best_trial(folders) -> None:
     assert "with model unet, learning_rate 0.001, name$ $3$." in text
 
 
+def test_a_larger_sweep_says_what_mattered(folders) -> None:
+    for number in range(8):
+        settings = {"model": "fcn", "learning_rate": 10.0**-number, "decay_rate": 0.9 + number % 2 / 10}
+        folders.add(f"trial-{number}", dice=0.5 + number / 20, epochs=2, sweep="rates", config=settings)
+    (sweep,) = view_sweeps(build(folders.runs).groups[0].rows, [], "0")
+    assert [importance.setting for importance in sweep.importance] == ["learning_rate", "decay_rate"]
+    text = render_page(build(folders.runs))
+    share = round(100 * sweep.importance[0].share)
+    assert f'{share} % <span class="muted">lower is better' in text[text.index("What mattered") :]
+
+
 def test_two_trials_are_no_sweep_to_look_at(folders) -> None:
     add_sweep(folders, trials=2)
     board = build(folders.runs)

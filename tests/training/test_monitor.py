@@ -15,7 +15,7 @@ from tensorboard.plugins.hparams import metadata as hparams_metadata
 from tensorboard.util.tensor_util import make_ndarray
 
 from lvseg.config import TrainConfig
-from lvseg.results import EpochRow, picture_path, read_history, write_history
+from lvseg.results import TENSORBOARD_FOLDER, EpochRow, picture_path, read_history, write_history
 from lvseg.store import UPath
 from lvseg.training import monitor as module
 from lvseg.training.feed import MemoryFeed
@@ -23,7 +23,7 @@ from lvseg.training.monitor import FolderMonitor
 from lvseg.training.pictures import PANEL_PX, comparison_grid, encode_png
 from lvseg.training.state import Outcome
 from lvseg.training.status import EVENTS_NAME, PROGRESS_NAME, RunProgress, read_events, read_progress
-from lvseg.training.tensorboard import BEST_TAG, PICTURES_TAG, TENSORBOARD_NAME, scalar_tag
+from lvseg.training.tensorboard import BEST_TAG, PICTURES_TAG, scalar_tag
 from tests.discs import SIZE, make_images
 from tests.training.conftest import Trainer
 
@@ -77,7 +77,7 @@ def resumed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[EpochR
 
 @pytest.fixture(scope="module")
 def events(resumed: tuple[Path, list[EpochRow]]) -> EventAccumulator:
-    events = EventAccumulator(str(resumed[0] / TENSORBOARD_NAME), size_guidance={"tensors": 0})
+    events = EventAccumulator(str(resumed[0] / TENSORBOARD_FOLDER), size_guidance={"tensors": 0})
     return events.Reload()
 
 
@@ -144,7 +144,7 @@ def test_tensorboard_compares_runs_by_settings_and_best_dice(events: EventAccumu
 
 
 def test_a_profile_of_the_second_epoch_of_the_start(resumed: tuple[Path, list[EpochRow]]) -> None:
-    (trace,) = (resumed[0] / TENSORBOARD_NAME).rglob("*.xplane.pb")
+    (trace,) = (resumed[0] / TENSORBOARD_FOLDER).rglob("*.xplane.pb")
     assert trace.stat().st_size > 0
     (told,) = (event for event in read_events(resumed[0]) if event.kind == "profile")
     assert told.facts["text"] == "calls traced: 3, in epoch 4"

@@ -1,0 +1,224 @@
+"""What stands where on the page, and the panel about one run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import dash_ag_grid as dag
+from dash import dcc, html
+
+from lvseg.dashboard.figures import METRICS
+from lvseg.dashboard.trials import Section, Snapshot, Trial
+from lvseg.leaderboard import ABSENT
+from lvseg.leaderboard.importance import differing
+from lvseg.report.extremes import find_picture
+from lvseg.training.status import Event, read_events
+
+__all__ = ["layout", "panel", "summary"]
+
+_PLOT_CONFIG = {
+    "displaylogo": False,
+    "responsive": True,
+    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
+}
+_STILL = _PLOT_CONFIG | {"displayModeBar": False}
+_THEME = (
+    "themeQuartz.withParams({backgroundColor: 'var(--page)', foregroundColor: 'var(--text)', "
+    "headerBackgroundColor: 'var(--panel)', headerTextColor: 'var(--muted)', borderColor: 'var(--line)', "
+    "accentColor: 'var(--accent)', chromeBackgroundColor: 'var(--panel)', fontFamily: 'inherit', fontSize: 13, "
+    "headerFontSize: 12, headerFontWeight: 500, rowHeight: 32, headerHeight: 34, wrapperBorderRadius: 6, "
+    "cellHorizontalPadding: 10, tooltipBackgroundColor: 'var(--panel)', tooltipTextColor: 'var(--text)'})"
+)
+_ROW_PX, _HEADER_PX = 32, 52
+"""Height of a row of the table; of its head, its borders and a scroll bar below it."""
+_TOLD = {"lost", "rollback", "stop", "save"}
+"""Kinds of events that a reader of the page wants to know of."""
+_MOST_EVENTS = 6
+
+
+def layout(name: str, interval: float) -> html.Div:
+    """The page, still without content.
+
+    Args:
+        name: of the folder of runs.
+        interval: seconds between two looks.
+    """
+    return html.Div(
+        [
+            dcc.Interval(id="tick", interval=int(1000 * interval)),
+            *(dcc.Store(id=store) for store in ("table-version", "curves-version", "ended-version", "shown")),
+            html.Header(
+                [
+                    html.Div([html.H1(name or "runs"), html.Div(id="summary")]),
+                    html.Div(id="looked", className="muted small"),
+                ]
+            ),
+            html.Div(_choice("section", [], None), id="section-choice", hidden=True),
+            html.Main(
+                [
+                    _card("Runs", _grid(), "table", html.Span(id="shown-text", className="muted small")),
+                    _card(
+                        "Learning curves", _graph("curves"), "curves", _choice("metric", METRICS.items(), "val_dice")
+                    ),
+                    html.Section(id="panel", className="card panel"),
+                    _card("Settings and Dice", _graph("parallel", still=True), "parallel"),
+                    _card("What mattered", _graph("importance", still=True), "importance"),
+                ]
+            ),
+        ],
+        className="page",
+    )
+
+
+def _card(title: str, body: Any, name: str, beside: Any = None) -> html.Section:
+    return html.Section([html.Div([html.H2(title), beside], className="head"), body], className=f"card {name}")
+
+
+def _choice(name: str, options: Any, value: str | None) -> dcc.Dropdown:
+    return dcc.Dropdown(
+        id=name,
+        options=[{"value": key, "label": label} for key, label in options],
+        value=value,
+        clearable=False,
+        searchable=False,
+        className="choice",
+    )
+
+
+def _graph(name: str, *, still: bool = False) -> dcc.Graph:
+    # Without a figure Plotly would draw empty axes.
+    empty = {"data": [], "layout": {"xaxis": {"visible": False}, "yaxis": {"visible": False}}}
+    config = _STILL if still else _PLOT_CONFIG
+    return html.Div(dcc.Graph(id=name, figure=empty, config=config, style={"height": "100%"}), className="plot")
+
+
+def _grid() -> dag.AgGrid:
+    return dag.AgGrid(
+        id="grid",
+        rowData=[],
+        columnDefs=[],
+        defaultColDef={"filter": True, "resizable": True, "sortable": True, "suppressHeaderMenuButton": True},
+        getRowId="params.data.key",
+        dashGridOptions={
+            "theme": {"function": _THEME},
+            "rowSelection": {"mode": "singleRow", "checkboxes": False, "enableClickSelection": True},
+            "animateRows": False,
+            "tooltipShowDelay": 300,
+            "suppressCellFocus": True,
+        },
+        style={"height": "240px"},
+    )
+
+
+def grid_style(runs: int) -> dict[str, str]:
+    """As high as its rows, up to a third of the window."""
+    return {"height": f"min({_HEADER_PX + max(1, runs) * _ROW_PX}px, max(200px, 34vh))"}
+
+
+def summary(snapshot: Snapshot, section: Section | None) -> list[Any]:
+    """Counts and the best score, one line."""
+    if section is None:
+        return [html.Span("No run yet.", className="muted")]
+    counts = [(len(section.of(state)), state) for state in ("finished", "running", "failed")]
+    parts: list[Any] = [
+        html.Span([html.B(str(count)), f" {state}"], className=f"count state-{state}")
+        for count, state in counts
+        if count
+    ]
+    best = section.best
+    if best is not None:
+        parts.append(html.Span(["best Dice ", html.B(f"{best.dice:.4f}"), f", {best.key}"], className="count"))
+    if snapshot.damaged:
+        parts.append(html.Span(f"{len(snapshot.damaged)} unreadable", className="count state-failed"))
+    return [html.Div(parts, className="counts"), html.Div(section.heading, className="muted small")]
+
+
+def panel(section: Section | None, key: str | None) -> list[Any]:
+    """The selected run, or the best one: score, pictures, settings, command."""
+    trial = _chosen(section, key)
+    if section is None or trial is None:
+        return [html.Div(html.H2("Best run"), className="head"), html.P("No run yet.", className="muted small")]
+    title = "Best run" if trial is section.best else "Selected run" if trial.key == key else "First run"
+    return [
+        html.Div(
+            [html.H2(title), html.Span(section.short(trial), className="muted small name", title=trial.key)],
+            className="head",
+        ),
+        html.P(_score(trial), className="score"),
+        *([html.P(trial.error, className="error small")] if trial.error else []),
+        *_picture(trial),
+        _settings(section, trial),
+        *_events(trial),
+        *_command(trial),
+    ]
+
+
+def _chosen(section: Section | None, key: str | None) -> Trial | None:
+    if section is None:
+        return None
+    selected = next((trial for trial in section.trials if trial.key == key), None)
+    return selected or section.best or (section.trials[0] if section.trials else None)
+
+
+def _score(trial: Trial) -> list[Any]:
+    if trial.dice is None:
+        return [html.Span("no score", className="muted")]
+    interval = trial.interval
+    after = f"epoch {trial.epochs} of {trial.planned_epochs}"
+    if trial.row is not None and trial.row.result.best_epoch is not None:
+        after = f"at epoch {trial.row.result.best_epoch} of {trial.epochs}"
+    between = "" if interval is None else f" ({interval.low:.3f}–{interval.high:.3f})"
+    return [html.B(f"Dice {trial.dice:.4f}"), html.Span(f"{between}, {after}", className="muted")]
+
+
+def _picture(trial: Trial) -> list[Any]:
+    """The newest picture; an object store that is away just now costs the picture only."""
+    try:
+        found = find_picture(trial.folder)
+    except OSError:
+        found = None
+    if found is None:
+        return []
+    about = f"Image, label and prediction after epoch {found.epoch}"
+    caption = [
+        "Image; ",
+        html.I("label", className="label"),
+        "; ",
+        html.I("prediction", className="prediction"),
+        f", epoch {found.epoch}",
+    ]
+    return [html.Figure([html.Img(src=found.uri, alt=about), html.Figcaption(caption)])]
+
+
+def _settings(section: Section, trial: Trial) -> html.Dl:
+    varied = differing(other.settings for other in section.trials)
+    pairs = [(name.replace("_", " "), _show(trial.settings.get(name))) for name in ("model", *varied)]
+    return html.Dl([item for name, value in dict(pairs).items() for item in (html.Dt(name), html.Dd(value))])
+
+
+def _show(value: Any) -> str:
+    if value is None:
+        return ABSENT
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _events(trial: Trial) -> list[Any]:
+    told = [event for event in read_events(trial.folder) if event.kind in _TOLD][-_MOST_EVENTS:]
+    return [html.Ul([html.Li(_event(event)) for event in told], className="events small")] if told else []
+
+
+def _event(event: Event) -> list[Any]:
+    facts = ", ".join(str(value) for value in event.facts.values())
+    return [html.Span(event.time[5:16].replace("T", " "), className="muted"), f" {event.kind}: {facts}"]
+
+
+def _command(trial: Trial) -> list[Any]:
+    if trial.row is None:
+        return []
+    return [html.Details([html.Summary("Command"), html.Pre(trial.row.result.command)], open=True)]
+
+
+def section_options(sections: Sequence[Section]) -> list[dict[str, str]]:
+    """The sections, to choose from."""
+    return [{"value": section.key, "label": f"{section.heading} ({len(section.trials)})"} for section in sections]
