@@ -203,7 +203,11 @@ def to_markdown(card: ModelCard) -> str:
     """The content of ``MODEL_CARD.md``."""
     # Not HTML: what stands in it comes from checked fields, and a page that shows Markdown has to escape by itself.
     environment = Environment(
-        loader=PackageLoader("lvseg.export", "."), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("lvseg.export", "."),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.filters |= {"number": _show_number, "cell": _cell}
     return environment.get_template("card.md.j2").render(card=card, resamples=RESAMPLES)

@@ -62,7 +62,7 @@ def _load_keras(path: Path) -> Predict:
 
 
 def _write_savedmodel(model: keras.Model, path: Path, facts: Mapping[str, str]) -> None:
-    _with_named_output(model).export(path, format="tf_saved_model", verbose=False)
+    _with_named_output(model).export(path, format="tf_saved_model", verbose=False, input_signature=_signature(model))
 
 
 def _load_savedmodel(path: Path) -> Predict:
@@ -75,7 +75,7 @@ def _write_onnx(model: keras.Model, path: Path, facts: Mapping[str, str]) -> Non
     import onnx
 
     with _quiet_converter():
-        _with_named_output(model).export(path, format="onnx", verbose=False)
+        _with_named_output(model).export(path, format="onnx", verbose=False, input_signature=_signature(model))
     proto = onnx.load(path)
     for value in (*proto.graph.input, *proto.graph.output):
         rows_columns = ("rows", "columns") if value.name == INPUT else ("", "")
@@ -98,6 +98,10 @@ def _load_onnx(path: Path) -> Predict:
 def _with_named_output(model: keras.Model) -> keras.Model:
     """The same graph; its output has a name where the format has a place for one."""
     return keras.Model(model.input, {OUTPUT: model.output}, name=model.name)
+
+
+def _signature(model: keras.Model) -> list[tf.TensorSpec]:
+    return [tf.TensorSpec(model.input.shape, tf.float32, name=INPUT)]
 
 
 @contextmanager
