@@ -56,7 +56,7 @@ ORIGIN_FILE = "run.json"
 """What the run is trained on; there from its start."""
 PICTURES_FOLDER = "pictures"
 TENSORBOARD_FOLDER = "tensorboard"
-ADDED_LATER = {"val_dice_myocardium", "val_counts_by_case"}
+ADDED_LATER = {"val_dice_myocardium", "val_counts_by_case", "weights_sha256"}
 """What files of earlier versions lack."""
 
 logger = logging.getLogger(__name__)
@@ -139,6 +139,8 @@ class RunResult:
     """How the record set was split."""
     records_sha256: str
     """Hash of the record set."""
+    weights_sha256: str | None = None
+    """Hash of the bytes of ``best.weights.h5``; None without weights, and in results of earlier versions."""
     config: Mapping[str, Any]
     """Settings of the run, as in ``config.yaml``."""
     command: str

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shlex
-import shutil
 import signal
 import statistics
 import threading
@@ -19,7 +19,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from lvseg import __version__
-from lvseg.config import EXECUTION_FIELDS, IMAGE_SIDE_MULTIPLE, Structures, TrainConfig, read_yaml
+from lvseg.config import EXECUTION_FIELDS, IMAGE_SIDE_MULTIPLE, PreprocessConfig, Structures, TrainConfig, read_yaml
 from lvseg.errors import ConfigError, RecordsError, RunError, StoppedError, TrainingError
 from lvseg.ledger import report
 from lvseg.records import Manifest
@@ -39,6 +39,8 @@ WEIGHTS_NAME = "best.weights.h5"
 CHECKPOINTS_NAME = "checkpoints"
 STOP_NAME = "stop"
 """While this file is in a run's folder, the run saves its state and stops."""
+
+_BLOCK_BYTES = 1 << 20
 
 RECIPE = ("model", "epochs", "batch_size", "learning_rate", "decay_rate", "decay_steps")
 """Settings that a run's command always names, so that it means the same after a default has changed."""
@@ -117,6 +119,10 @@ class Origin:
     """Its label convention."""
     structures: Structures = "endo"
     """Its classes."""
+    shape: tuple[int, int] | None = None
+    """Rows and columns of its images; None of runs of earlier versions."""
+    preprocessing: PreprocessConfig | None = None
+    """What was done to them, to be repeated before a prediction; None of runs of earlier versions."""
     lvseg: str = __version__
     """The code that trained."""
 
@@ -167,6 +173,8 @@ def open_run(run: Run) -> RunResult | None:
         records_sha256=run.manifest.records_sha256,
         labels=run.manifest.labels,
         structures=run.manifest.structures,
+        shape=run.manifest.image_shape(run.records) if len(run.manifest.shapes) == 1 else None,
+        preprocessing=run.manifest.preprocessing,
     )
     try:
         if (run.folder / ORIGIN_NAME).exists():
@@ -247,11 +255,20 @@ def close_run(run: Run, outcome: Outcome, finish: Callable[[], RunResult]) -> Ru
 
 def finish_run(run: Run, outcome: Outcome, best_checkpoint: Path | UPath | None) -> RunResult:
     """Keep the best weights and write ``result.json``, of a finished or of a failed run."""
+    sha256 = None
     if best_checkpoint is not None and outcome.error is None:
-        best = best_checkpoint / CHECKPOINT_WEIGHTS
-        with best.open("rb") as weights, open_whole(run.folder / WEIGHTS_NAME) as kept:
-            shutil.copyfileobj(weights, kept)
-    return _end(run, _result(run, outcome))
+        sha256 = _copy_hashed(best_checkpoint / CHECKPOINT_WEIGHTS, run.folder / WEIGHTS_NAME)
+    return _end(run, dataclasses.replace(_result(run, outcome), weights_sha256=sha256))
+
+
+def _copy_hashed(source: Path | UPath, target: UPath) -> str:
+    """Copy a file; the hash of what was copied."""
+    total = hashlib.sha256()
+    with source.open("rb") as file, open_whole(target) as kept:
+        while block := file.read(_BLOCK_BYTES):
+            total.update(block)
+            kept.write(block)
+    return total.hexdigest()
 
 
 def fail_run(run: Run, error: str) -> RunResult:

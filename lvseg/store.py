@@ -6,6 +6,7 @@ and endpoints come from the usual environment (``AWS_ACCESS_KEY_ID``, ``AWS_ENDP
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import shutil
 import tempfile
@@ -18,6 +19,7 @@ from upath import UPath
 
 __all__ = [
     "UPath",
+    "file_sha256",
     "is_local",
     "list_folder",
     "local_copy",
@@ -31,6 +33,8 @@ __all__ = [
     "write_bytes",
     "write_text",
 ]
+
+_BLOCK_BYTES = 1 << 20
 
 
 def location(where: str | Path | UPath) -> UPath:
@@ -61,6 +65,19 @@ def read_file(folder: UPath | Path, name: str) -> bytes:
         return content
     with open(f"{folder}/{name}", "rb", buffering=0) as file:  # noqa: PTH123
         return file.read()
+
+
+def file_sha256(path: UPath | Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal; the file may be larger than memory.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    total = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            total.update(block)
+    return total.hexdigest()
 
 
 def write_bytes(path: UPath | Path, data: bytes) -> None:

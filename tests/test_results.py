@@ -65,7 +65,7 @@ def test_the_keys_of_result_json_are_pinned() -> None:
         "schema name status error sweep model parameters val_dice val_dice_undefined val_dice_pooled "
         "val_dice_by_case val_counts_by_case val_dice_myocardium best_epoch epochs "
         "workers seconds images_per_second train_images val_images labels split "
-        "records_sha256 config command versions finished_at"
+        "records_sha256 weights_sha256 config command versions finished_at"
     )
 
 

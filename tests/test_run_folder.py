@@ -1,5 +1,6 @@
 import argparse
 import dataclasses
+import hashlib
 import json
 import math
 import shlex
@@ -152,6 +153,7 @@ def test_a_finished_run_gives_its_result(run: Run, checkpoint: Path) -> None:
     )
     assert (result.parameters, result.seconds, result.train_images, result.val_images) == (123, 7.5, 2, 1)
     assert (run.folder / WEIGHTS_NAME).read_bytes() == b"weights"
+    assert result.weights_sha256 == hashlib.sha256(b"weights").hexdigest()
     assert result.val_counts_by_case == {"A": CaseCounts(images=1, intersection=2, predicted=3, labelled=4)}
     assert [(row.run, row.result) for row in read(run.folder.parent)] == [(run.name, result)]
     assert result.command == run.command()
@@ -163,6 +165,7 @@ def test_a_failed_run_is_recorded_and_starts_again(run: Run, checkpoint: Path) -
     result = finish_run(run, outcome(0.3, error="loss is not finite at epoch 2"), checkpoint)
     assert (result.status, result.error, result.epochs) == ("failed", "loss is not finite at epoch 2", 1)
     assert not (run.folder / WEIGHTS_NAME).exists()
+    assert result.weights_sha256 is None
     assert open_run(run) is None
     assert not (run.folder / RESULT_FILE).exists()
 

@@ -11,6 +11,7 @@ import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
 from lvseg.cli import boards, data, jobs, monitoring, training
+from lvseg.cli import export as exports
 from lvseg.cli.terminal import open_console
 from lvseg.config import (
     AugmentConfig,
@@ -37,6 +38,7 @@ Location = Annotated[
     ),
 ]
 """A path, or a URI such as ``s3://bucket/folder``; a ``pathlib.Path`` would swallow a slash of it."""
+ExportFormat = Literal["keras", "savedmodel", "onnx"]
 JobVerb = Literal[
     "phantom",
     "check",
@@ -45,6 +47,7 @@ JobVerb = Literal[
     "train",
     "tune",
     "evaluate",
+    "export",
     "leaderboard",
     "report",
     "models",
@@ -242,6 +245,23 @@ def make_verbs(
         """
         return boards.evaluate(run, records, split, (auto, manual, dicom), threshold, out)
 
+    def export(
+        run: tyro.conf.Positional[Location],
+        /,
+        to: tuple[ExportFormat, ...] = ("keras",),
+        out: Location | None = None,
+        overwrite: bool = False,
+    ) -> int:
+        """Write a run's best model for other programs, with its preprocessing and a model card.
+
+        Args:
+            run: Folder of a finished run.
+            to: Formats; onnx needs pip install 'lvseg[onnx]'.
+            out: Folder or URI to write to; default: export in the run's folder.
+            overwrite: Replace an export that is there.
+        """
+        return exports.export(run, to, out, overwrite=overwrite)
+
     def leaderboard(
         runs: tyro.conf.Positional[Location],
         /,
@@ -376,7 +396,7 @@ def make_verbs(
         """
         return jobs.submit(verb, job, job_id=job_id, install=install, detach=detach, attach=attach)
 
-    stages = (phantom, check, convert, augment_preview, train, tune, evaluate, leaderboard, report)
+    stages = (phantom, check, convert, augment_preview, train, tune, evaluate, export, leaderboard, report)
     verbs = (*stages, dashboard, tensorboard, models, demo, doctor, submit)
     return {verb.__name__.replace("_", "-"): verb for verb in verbs}
 

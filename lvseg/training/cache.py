@@ -94,7 +94,9 @@ def _locked(entry: Path) -> Iterator[None]:
 
 def _open_entry(entry: Path, count: int, shape: tuple[int, int]) -> DiskRows | None:
     try:
-        images, masks = (np.load(entry / name, mmap_mode="r" if count else None) for name in (_IMAGES, _MASKS))
+        images, masks = (
+            np.load(entry / name, mmap_mode="r" if count else None, allow_pickle=False) for name in (_IMAGES, _MASKS)
+        )
     except (OSError, ValueError, EOFError):
         return None
     expected = (count, *shape)

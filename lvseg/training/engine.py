@@ -24,11 +24,11 @@ from lvseg.training.optimizers import apply_gradients, make_optimizer
 from lvseg.training.schedules import make_schedule
 from lvseg.training.scores import image_counts
 
-__all__ = ["Engine", "standardise"]
+__all__ = ["CONTRAST_FLOOR", "Engine", "likeliest_class", "standardise"]
 
 SCORE_BATCH = 8
 """Images scored at once; the score does not depend on it."""
-_CONTRAST_FLOOR = 1e-6
+CONTRAST_FLOOR = 1e-6
 """Keeps a constant image from dividing by zero."""
 
 
@@ -39,7 +39,7 @@ def standardise(images: tf.Tensor) -> tf.Tensor:
     """
     values = tf.cast(images, tf.float32)[..., tf.newaxis]
     mean, variance = tf.nn.moments(values, axes=[1, 2, 3], keepdims=True)
-    return (values - mean) * tf.math.rsqrt(variance + _CONTRAST_FLOOR)
+    return (values - mean) * tf.math.rsqrt(variance + CONTRAST_FLOOR)
 
 
 def _gather(images: tf.Tensor, masks: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -208,8 +208,7 @@ class Engine:
 
     def predict(self, images: NDArray[Any]) -> NDArray[np.uint8]:
         """(n, rows, columns) images → masks of the same shape: the likeliest class."""
-        logits = _main(self.model(standardise(tf.constant(images)), training=False))
-        return tf.cast(tf.argmax(logits, axis=-1), tf.uint8).numpy()  # type: ignore[no-any-return]
+        return likeliest_class(self.model, images)
 
     def sum_over_workers(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """Element-wise sum of every worker's array; all workers must call it with the same shape."""
@@ -221,6 +220,12 @@ class Engine:
         return self.strategy.reduce(
             tf.distribute.ReduceOp.SUM, self.strategy.run(tf.identity, args=(values,)), axis=None
         )
+
+
+def likeliest_class(model: keras.Model, images: NDArray[Any]) -> NDArray[np.uint8]:
+    """(n, rows, columns) stored images → masks of the same shape."""
+    logits = _main(model(standardise(tf.constant(images)), training=False))
+    return tf.cast(tf.argmax(logits, axis=-1), tf.uint8).numpy()  # type: ignore[no-any-return]
 
 
 def _main(outputs: Any) -> tf.Tensor:

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from typing import cast
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from lvseg.config import LabelConvention, SplitName, Structures, TrainConfig, from_mapping, read_yaml
@@ -30,11 +29,10 @@ from lvseg.ledger import Evaluated, report
 from lvseg.logs import utc_now
 from lvseg.records import SCHEMA, Manifest, read_manifest, table_to_slices
 from lvseg.results import RESULT_FILE, extremes_path, read_result
-from lvseg.run_folder import CONFIG_NAME, WEIGHTS_NAME, Origin, read_origin
-from lvseg.slices import CAVITY, CLASSES, MYOCARDIUM, Slice
-from lvseg.store import UPath, local_copy, write_bytes, write_text
-from lvseg.training.checkpoint import load_weights
-from lvseg.training.engine import Engine
+from lvseg.run_folder import CONFIG_NAME, Origin
+from lvseg.slices import CAVITY, MYOCARDIUM, Slice
+from lvseg.store import UPath, write_bytes, write_text
+from lvseg.training.load import LoadedRun, load_model
 from lvseg.training.pictures import Extremes, encode_png
 from lvseg.training.portion import Portion, whole
 from lvseg.versions import versions
@@ -95,19 +93,15 @@ def evaluate_run(
     """
     if not (run / CONFIG_NAME).is_file():
         raise RunError(f"{run}: not a run folder: no {CONFIG_NAME} there")
-    if not (run / WEIGHTS_NAME).is_file():
-        raise RunError(f"{run}: has no {WEIGHTS_NAME}: the run has not finished")
     config = from_mapping(TrainConfig, read_yaml(run / CONFIG_NAME))
     manifest = read_manifest(records)
     if manifest.split == "kfold":
         manifest = manifest.for_fold(config.fold, records)
     shape = manifest.image_shape(records)
-    origin = read_origin(run)
-    engine = Engine(config, shape, tf.distribute.get_strategy(), CLASSES[origin.structures])
-    with local_copy(run / WEIGHTS_NAME) as weights:
-        load_weights(weights, engine.model)
+    loaded = load_model(run, shape)
+    origin = loaded.origin
     extremes = Extremes()
-    scored = list(_score(engine, whole(records, manifest, split), manifest, origin, extremes))
+    scored = list(_score(loaded, whole(records, manifest, split), manifest, origin, extremes))
     evaluation = _assemble(run.name, split, manifest, origin, scored, threshold)
     folder = run if out is None else out
     write_evaluation(evaluation.contours, folder, f"evaluation-{split}")
@@ -155,7 +149,7 @@ class _Scored:
 
 
 def _score(
-    engine: Engine, portion: Portion, manifest: Manifest, origin: Origin, extremes: Extremes
+    loaded: LoadedRun, portion: Portion, manifest: Manifest, origin: Origin, extremes: Extremes
 ) -> Iterator[_Scored]:
     both: Structures = "endo+myo" if origin.structures == manifest.structures == "endo+myo" else "endo"
     learnt = cast(LabelConvention, origin.labels)
@@ -164,7 +158,7 @@ def _score(
         for start in range(0, len(table), BATCH):
             items = table_to_slices(table.slice(start, BATCH))
             _check_shapes(items, portion.shape)
-            for item, mask in zip(items, engine.predict(np.stack([item.image for item in items])), strict=True):
+            for item, mask in zip(items, loaded.predict(np.stack([item.image for item in items])), strict=True):
                 counts = tuple(_counts(mask == structure, item.mask == structure) for structure in classes)
                 label, prediction = ((classes_ == CAVITY).astype(np.uint8) for classes_ in (item.mask, mask))
                 extremes.add(float(dice_from_counts(*counts[0])), item.image, label, prediction)

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import tensorflow as tf
 
 from lvseg.config import TrainConfig
 from lvseg.errors import RunError
-from lvseg.training.checkpoint import load_checkpoint, save_checkpoint
+from lvseg.training.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from lvseg.training.engine import Engine
 
 
@@ -69,7 +70,61 @@ def test_a_damaged_checkpoint_is_named(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.filterwarnings("ignore:Skipping nested container")
+@pytest.mark.parametrize("name", ["training.npz", "state.json", "model.weights.h5"])
+def test_a_changed_checkpoint_is_refused(saved: tuple[Path, Engine], tmp_path: Path, name: str) -> None:
+    """Another whole checkpoint's file: nothing but the hash tells."""
+    for path in saved[0].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "other").mkdir()
+    save_checkpoint(tmp_path / "other", make_engine(seed=5), {"epoch": 9})
+    (tmp_path / "other" / name).replace(tmp_path / name)
+    with pytest.raises(RunError, match=rf"{name}: damaged or changed .* sha-256 is \w+…, expected \w+…"):
+        load_checkpoint(tmp_path, make_engine())
+
+
+def test_a_checkpoint_without_hashes_loads(saved: tuple[Path, Engine], tmp_path: Path) -> None:
+    """As earlier versions wrote them."""
+    for path in saved[0].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "hashes.json").unlink()
+    assert load_checkpoint(tmp_path, make_engine())["epoch"] == 3
+
+
+def test_arrays_with_pickled_objects_are_refused(saved: tuple[Path, Engine], tmp_path: Path) -> None:
+    for path in saved[0].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "hashes.json").unlink()
+    np.savez(tmp_path / "training.npz", **{"00000": np.array([{"a": 1}], dtype=object)})
+    with pytest.raises(RunError, match="allow_pickle=False"):
+        load_checkpoint(tmp_path, make_engine())
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:keras")
+def test_garbled_weights_raise_nothing_but_our_error(saved: tuple[Path, Engine], tmp_path: Path) -> None:
+    """Of 60 files with wrong bytes among the first, where HDF5 keeps its structure; the seed gives every kind."""
+    whole, random, model = (saved[0] / "model.weights.h5").read_bytes(), np.random.default_rng(0), make_engine().model
+    path, refused = tmp_path / "model.weights.h5", 0
+    for _ in range(60):
+        content = np.frombuffer(whole, np.uint8).copy()
+        content[random.integers(0, 4000, 20)] = random.integers(0, 256, 20)
+        path.write_bytes(content.tobytes())
+        try:
+            load_weights(path, model)
+        except RunError:
+            refused += 1
+    assert refused > 30
+
+
+def test_arrays_outside_the_file_are_refused(saved: tuple[Path, Engine], tmp_path: Path) -> None:
+    path = tmp_path / "model.weights.h5"
+    path.write_bytes((saved[0] / path.name).read_bytes())
+    with h5py.File(path, "a") as file:
+        del file["layers/dense/vars/0"]
+        file["layers/dense/vars/0"] = h5py.ExternalLink(str(saved[0] / path.name), "layers/dense/vars/0")
+    with pytest.raises(RunError, match="/layers/dense/vars/0 is a link"):
+        load_weights(path, make_engine().model)
+
+
 def test_a_checkpoint_of_another_model_is_refused(saved: tuple[Path, Engine]) -> None:
     engine = make_engine("unet")
     with pytest.raises(RunError, match="not weights of this unet"):
