@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from lvseg.errors import SourceError
 from lvseg.outputs.geometry import StackGeometry, stack_geometry
 from lvseg.outputs.study import PredictedImage, PredictedStudy
+from lvseg.outputs.timing import phase_step_ms
 from lvseg.store import UPath, write_bytes
 
-__all__ = ["phase_step_ms", "write_nifti"]
+__all__ = ["write_nifti"]
 
 RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """DICOM's patient axes point left and posterior, NIfTI's right and anterior."""
@@ -52,20 +53,6 @@ def write_nifti(study: PredictedStudy, folder: UPath) -> list[str]:
         _write_pair(folder, f"{study.case_id}-phase-{phase:02d}", images, stack, [phase], None)
     shown = ", ".join(gaps[:SHOWN_GAPS]) + (f" and {len(gaps) - SHOWN_GAPS} more" if len(gaps) > SHOWN_GAPS else "")
     return [f"no 4D file but one of every phase, missing planes are 0: no image of {shown}"]
-
-
-def phase_step_ms(images: Sequence[PredictedImage]) -> float | None:
-    """Time from one phase to the next, ms, by the trigger times; None where these do not say."""
-    steps = []
-    for index in {image.slice_index for image in images}:
-        times = sorted(
-            (image.phase_index, image.trigger_time_ms)
-            for image in images
-            if image.slice_index == index and image.phase_index is not None and image.trigger_time_ms is not None
-        )
-        steps += [(t1 - t0) / (p1 - p0) for (p0, t0), (p1, t1) in zip(times, times[1:], strict=False) if p1 > p0]
-    step = float(np.median(steps)) if steps else 0.0
-    return step if step > 0 else None
 
 
 def _check_cells(images: Sequence[PredictedImage]) -> None:

@@ -75,7 +75,9 @@ def _segmentation(study: PredictedStudy, headers: Sequence[Dataset]) -> Dataset:
     content = hashlib.sha256(masks.tobytes()).hexdigest()
     ranks = _ranks(study.images)
     dataset: Dataset = Segmentation(
-        source_images=[_stand_in(header, headers[0], rank, cosines) for header, rank in zip(headers, ranks, strict=True)],
+        source_images=[
+            _stand_in(header, headers[0], rank, cosines) for header, rank in zip(headers, ranks, strict=True)
+        ],
         pixel_array=masks,
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[_describe(number) for number in numbers],

@@ -122,9 +122,7 @@ def _observer() -> Any:
 def _measurements(headers: Sequence[Dataset], numbers: dict[str, float], uid: str) -> Any:
     from highdicom import sr
 
-    algorithm = sr.AlgorithmIdentification(
-        name="lvseg", version=__version__, family=codes.DCM.ArtificialIntelligence
-    )
+    algorithm = sr.AlgorithmIdentification(name="lvseg", version=__version__, family=codes.DCM.ArtificialIntelligence)
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=uid, identifier="Left ventricle"),
         finding_type=codes.SCT.LeftVentricle,

@@ -1,0 +1,103 @@
+"""A moving picture of every slice: the cine with its contours, at the pace of the heart."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from io import BytesIO
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lvseg.errors import SourceError
+from lvseg.outputs.contours import draw_contours
+from lvseg.outputs.drawing import COLOURS, caption, draw, find_view, find_window, title_of
+from lvseg.outputs.study import PredictedImage, PredictedStudy
+from lvseg.outputs.timing import phase_step_ms
+from lvseg.store import UPath, write_bytes
+
+__all__ = ["frame_times_ms", "write_gif"]
+
+USUAL_STEP_MS = 50.0
+"""Where the trigger times do not say: a heart of 60 beats a minute in 20 phases."""
+TICK_MS = 10
+"""GIF counts hundredths of a second."""
+SHORTEST_MS = 20
+"""Viewers show a frame of less than this for a tenth of a second."""
+
+GREYS = 96
+BLENDS, SHADES = 5, 16
+"""Palette entries where a line's soft edge meets the image: steps of the line's share, greys under it."""
+
+
+def write_gif(study: PredictedStudy, folder: UPath) -> list[str]:
+    """Write ``cine/slice-01.gif`` and so on, one for each slice with two phases or more.
+
+    Raises:
+        SourceError: no slice has two images whose phases are known.
+    """
+    cines: dict[int, list[PredictedImage]] = defaultdict(list)
+    for image in study.images:
+        if image.slice_index is not None and image.phase_index is not None:
+            cines[image.slice_index].append(image)
+    moving = {index: images for index, images in cines.items() if len({image.phase_index for image in images}) > 1}
+    if not moving:
+        raise SourceError(f"{study.case_id}: no slice has two images of known phases, expected a cine")
+    step_ms = phase_step_ms(study.images)
+    for index, images in sorted(moving.items()):
+        ordered = sorted(images, key=lambda image: image.phase_index or 0)
+        write_bytes(folder / "cine" / f"slice-{index + 1:02d}.gif", _gif(ordered, step_ms))
+    still = sorted(index + 1 for index in cines.keys() - moving.keys())
+    return [f"no GIF of slices with one phase only: {', '.join(map(str, still))}"] if still else []
+
+
+def frame_times_ms(phases: list[int], step_ms: float | None) -> list[int]:
+    """How long each frame is shown, ms; the rounding to hundredths does not add up over a beat.
+
+    A phase that is missing is bridged by the one before it.
+    """
+    step = max(step_ms or USUAL_STEP_MS, SHORTEST_MS)
+    starts = np.array([*phases, phases[-1] + 1]) * step
+    ticks = np.rint(starts / TICK_MS).astype(int)
+    return [max(int(ticks_), SHORTEST_MS // TICK_MS) * TICK_MS for ticks_ in np.diff(ticks)]
+
+
+def _gif(images: list[PredictedImage], step_ms: float | None) -> bytes:
+    from PIL import Image
+
+    contours = [draw_contours(image) for image in images]
+    view = find_view(images[0], contours)
+    window = find_window(images, view)
+    palette = _palette(Image)
+    frames = []
+    for image, drawn in zip(images, contours, strict=True):
+        picture = caption(draw(image, drawn, view, window), title_of(image), flag=image.look is not None)
+        frames.append(Image.fromarray(picture).quantize(palette=palette, dither=Image.Dither.NONE))
+    file = BytesIO()
+    frames[0].save(
+        file,
+        "GIF",
+        save_all=True,
+        append_images=frames[1:],
+        duration=frame_times_ms([image.phase_index or 0 for image in images], step_ms),
+        loop=0,
+        optimize=False,
+        disposal=1,
+    )
+    return file.getvalue()
+
+
+def _palette(pillow: Any) -> Any:
+    """One palette for all frames, so that greys do not flicker: greys, and the contours' colours blended with them."""
+    greys = np.linspace(0, 255, GREYS)[:, None].repeat(3, axis=1)
+    shares, under = np.linspace(0.2, 1.0, BLENDS), np.linspace(0, 255, SHADES)
+    blends = [
+        share * np.array(colour) + (1 - share) * grey
+        for colour, share, grey in product(COLOURS.values(), shares, under)
+        if share < 1 or grey == 0
+    ]
+    colours: NDArray[np.uint8] = np.concatenate([greys, blends]).round().astype(np.uint8)
+    image = pillow.new("P", (1, 1))
+    image.putpalette(colours.tobytes())
+    return image
