@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import product
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,7 +15,7 @@ from numpy.typing import NDArray
 from lvseg.outputs.study import PredictedImage
 from lvseg.slices import Contours
 
-__all__ = ["COLOURS", "SIDE", "View", "caption", "draw", "find_view", "find_window", "title_of"]
+__all__ = ["COLOURS", "SIDE", "View", "caption", "draw", "find_view", "find_window", "title_of", "to_palette"]
 
 SIDE = 320
 """Pixels of a picture, square."""
@@ -30,6 +33,10 @@ SHIFT = 4
 COLOURS = {"endocardium": (231, 76, 60), "epicardium": (46, 204, 113)}
 """Red, green, blue; those of the segments in the SEG object."""
 TEXT, FLAG = (255, 255, 255), (255, 214, 10)
+
+GREYS = 96
+BLENDS, SHADES = 5, 16
+"""Palette entries where a line's soft edge meets the image: steps of the line's share, greys under it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,3 +134,28 @@ def caption(canvas: NDArray[np.uint8], text: str, *, flag: bool = False) -> NDAr
             canvas, text + (" ?" if flag else ""), (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, width, cv2.LINE_AA
         )
     return canvas
+
+
+def to_palette(picture: NDArray[np.uint8]) -> Any:
+    """A picture as a Pillow image of 256 colours, the same for all, so that greys do not flicker; a third of the size."""
+    from PIL import Image
+
+    return Image.fromarray(picture).quantize(palette=_palette(), dither=Image.Dither.NONE)
+
+
+@cache
+def _palette() -> Any:
+    """Greys, and the contours' colours blended with them."""
+    from PIL import Image
+
+    greys = np.linspace(0, 255, GREYS)[:, None].repeat(3, axis=1)
+    shares, under = np.linspace(0.2, 1.0, BLENDS), np.linspace(0, 255, SHADES)
+    blends = [
+        share * np.array(colour) + (1 - share) * grey
+        for colour, share, grey in product(COLOURS.values(), shares, under)
+        if share < 1 or grey == 0
+    ]
+    colours: NDArray[np.uint8] = np.concatenate([greys, blends, [FLAG]]).round().astype(np.uint8)
+    image = Image.new("P", (1, 1))
+    image.putpalette(colours.tobytes())
+    return image

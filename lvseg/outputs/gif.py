@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from io import BytesIO
-from itertools import product
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lvseg.errors import SourceError
 from lvseg.outputs.contours import draw_contours
-from lvseg.outputs.drawing import COLOURS, caption, draw, find_view, find_window, title_of
+from lvseg.outputs.drawing import caption, draw, find_view, find_window, title_of, to_palette
 from lvseg.outputs.study import PredictedImage, PredictedStudy
 from lvseg.outputs.timing import phase_step_ms
 from lvseg.store import UPath, write_bytes
@@ -25,10 +22,6 @@ TICK_MS = 10
 """GIF counts hundredths of a second."""
 SHORTEST_MS = 20
 """Viewers show a frame of less than this for a tenth of a second."""
-
-GREYS = 96
-BLENDS, SHADES = 5, 16
-"""Palette entries where a line's soft edge meets the image: steps of the line's share, greys under it."""
 
 
 def write_gif(study: PredictedStudy, folder: UPath) -> list[str]:
@@ -64,16 +57,13 @@ def frame_times_ms(phases: list[int], step_ms: float | None) -> list[int]:
 
 
 def _gif(images: list[PredictedImage], step_ms: float | None) -> bytes:
-    from PIL import Image
-
     contours = [draw_contours(image) for image in images]
     view = find_view(images[0], contours)
     window = find_window(images, view)
-    palette = _palette(Image)
     frames = []
     for image, drawn in zip(images, contours, strict=True):
         picture = caption(draw(image, drawn, view, window), title_of(image), flag=image.look is not None)
-        frames.append(Image.fromarray(picture).quantize(palette=palette, dither=Image.Dither.NONE))
+        frames.append(to_palette(picture))
     file = BytesIO()
     frames[0].save(
         file,
@@ -86,18 +76,3 @@ def _gif(images: list[PredictedImage], step_ms: float | None) -> bytes:
         disposal=1,
     )
     return file.getvalue()
-
-
-def _palette(pillow: Any) -> Any:
-    """One palette for all frames, so that greys do not flicker: greys, and the contours' colours blended with them."""
-    greys = np.linspace(0, 255, GREYS)[:, None].repeat(3, axis=1)
-    shares, under = np.linspace(0.2, 1.0, BLENDS), np.linspace(0, 255, SHADES)
-    blends = [
-        share * np.array(colour) + (1 - share) * grey
-        for colour, share, grey in product(COLOURS.values(), shares, under)
-        if share < 1 or grey == 0
-    ]
-    colours: NDArray[np.uint8] = np.concatenate([greys, blends]).round().astype(np.uint8)
-    image = pillow.new("P", (1, 1))
-    image.putpalette(colours.tobytes())
-    return image

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,8 +88,8 @@ def _write_pair(
     shape = (*images[0].mask.shape[::-1], stack.slices, *([len(phases)] if len(phases) > 1 else []))
     masks, greys = np.zeros(shape, np.uint8, "F"), np.zeros(shape, _grey_type(images), "F")
     for image in images:
-        plane = (..., (image.slice_index or 0) - stack.first_slice)
-        plane += (phases.index(image.phase_index or 0),) if len(phases) > 1 else ()
+        at = (image.slice_index or 0) - stack.first_slice
+        plane = (..., at, phases.index(image.phase_index or 0)) if len(phases) > 1 else (..., at)
         masks[plane], greys[plane] = image.mask.T, image.image.T
     for kind, volume in (("mask", masks), ("image", greys)):
         write_bytes(folder / f"{stem}-{kind}.nii.gz", _encode(volume, stack, step_ms))
@@ -107,7 +108,7 @@ def _encode(volume: NDArray[np.generic], stack: StackGeometry, step_ms: float | 
     import nibabel
 
     affine = RAS_FROM_LPS @ stack.affine
-    file = nibabel.Nifti1Image(volume, affine)
+    file: Any = nibabel.Nifti1Image(volume, affine)  # type: ignore[no-untyped-call]
     axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     straight = bool(np.abs(axes[:, 2] @ axes[:, :2]).max() <= SHEAR_TOLERANCE)
     file.set_sform(affine, SCANNER)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.evaluation import find_phases
 from lvseg.outputs.contours import draw_contours, place_of
-from lvseg.outputs.drawing import SIDE, caption, draw, find_view, find_window, title_of
+from lvseg.outputs.drawing import SIDE, caption, draw, find_view, find_window, title_of, to_palette
 from lvseg.outputs.study import PredictedImage, PredictedStudy
 from lvseg.slices import Contours
 from lvseg.store import UPath, write_bytes
@@ -31,11 +32,13 @@ def write_overlay(study: PredictedStudy, folder: UPath) -> list[str]:
     The sheet has the slices from left to right, ED above ES; where these are not known (one phase only, or none), all
     the images of the first phase. Images that a person should look at have a yellow title with a question mark.
     """
+    from PIL import Image
+
     contours = {image.name: draw_contours(image) for image in study.images}
     pictures = _draw_all(study.images, contours)
     for name, picture in pictures.items():
-        write_bytes(folder / "overlay" / f"{name}.png", _png(picture))
-    write_bytes(folder / f"{study.case_id}-sheet.png", _png(_sheet(study, contours, pictures)))
+        write_bytes(folder / "overlay" / f"{name}.png", _png(to_palette(picture)))
+    write_bytes(folder / f"{study.case_id}-sheet.png", _png(Image.fromarray(_sheet(study, contours, pictures))))
     return []
 
 
@@ -72,9 +75,7 @@ def _sheet(study: PredictedStudy, contours: Drawings, pictures: Mapping[str, NDA
     return sheet
 
 
-def _png(picture: NDArray[np.uint8]) -> bytes:
-    from PIL import Image
-
+def _png(picture: Any) -> bytes:
     file = BytesIO()
-    Image.fromarray(picture).save(file, "PNG", compress_level=COMPRESSION)
+    picture.save(file, "PNG", compress_level=COMPRESSION)
     return file.getvalue()

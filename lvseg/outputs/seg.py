@@ -38,21 +38,31 @@ SEGMENTS = {
     CAVITY: ("Left ventricular cavity", codes.SCT.LeftVentricle, (231, 76, 60)),
     MYOCARDIUM: ("Left ventricular myocardium", codes.SCT.LeftVentricleMyocardium, (46, 204, 113)),
 }
-"""Label, SNOMED CT type and colour (RGB). DICOM's lists have no code for the cavity alone: CID 7152 offers the ventricle
-(87878005), so the label says that the cavity is meant. The myocardium's code (49848007) is in CID 12305."""
+"""Label, SNOMED CT type and colour (RGB).
+
+DICOM's lists have no code for the cavity alone: CID 7152 offers the ventricle (87878005), so the label says that the
+cavity is meant. The myocardium's code (49848007) is in CID 12305.
+"""
 
 
 def write_seg(study: PredictedStudy, folder: UPath) -> list[str]:
     """Write ``CASE-seg.dcm``: binary, a segment for each structure, no frames for images on which nothing was found.
+
+    Returns:
+        That the images are said to lie in several frames of reference, where some tool has given each image its own.
 
     Raises:
         SourceError: an image has no place or no DICOM source, or does not fit the others.
     """
     check_same_plane(study.images)
     headers = read_source_headers(study.images)
+    for image, header in zip(study.images, headers, strict=True):
+        if not header.get("FrameOfReferenceUID"):
+            raise SourceError(f"{image.name}: DICOM source without FrameOfReferenceUID, positions have no meaning")
     with writing_dicom():
         write_bytes(folder / f"{study.case_id}-seg.dcm", dicom_bytes(_segmentation(study, headers)))
-    return []
+    frames = len({header.FrameOfReferenceUID for header in headers})
+    return [f"images name {frames} frames of reference, the SEG names the first one's"] if frames > 1 else []
 
 
 def dicom_bytes(dataset: Dataset) -> bytes:
@@ -68,7 +78,8 @@ def _segmentation(study: PredictedStudy, headers: Sequence[Dataset]) -> Dataset:
 
     first = study.images[0]
     cosines = first.image_orientation_patient
-    assert first.pixel_spacing is not None and cosines is not None
+    assert first.pixel_spacing is not None
+    assert cosines is not None
     masks = np.stack([image.mask for image in study.images])
     numbers = range(1, max(CAVITY, int(masks.max())) + 1)
     uids = [str(header.SOPInstanceUID) for header in headers]
@@ -106,14 +117,15 @@ def _segmentation(study: PredictedStudy, headers: Sequence[Dataset]) -> Dataset:
 def _ranks(images: Sequence[PredictedImage]) -> list[int]:
     """Where each image comes in the order of slices and phases."""
     order = sorted(range(len(images)), key=lambda i: (_along_mm(images[i]), images[i].phase_index or 0, i))
-    return np.argsort(order).tolist()
+    return [int(rank) for rank in np.argsort(order)]
 
 
 def _stand_in(header: Dataset, first: Dataset, rank: int, cosines: Sequence[float]) -> Dataset:
-    """The header with a place of its own and the first one's series: highdicom allows one series, one image a plane."""
+    """The header at a place of its own, in the first one's series: highdicom takes one series, one image a plane."""
     stand_in = Dataset()
     stand_in.update(header)
     stand_in.SeriesInstanceUID = first.SeriesInstanceUID
+    stand_in.FrameOfReferenceUID = first.FrameOfReferenceUID
     stand_in.ImageOrientationPatient = [*cosines]
     stand_in.ImagePositionPatient = (np.cross(cosines[:3], cosines[3:]) * rank).round(6).tolist()
     return stand_in

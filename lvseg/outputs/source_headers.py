@@ -12,10 +12,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import BytesIO
+from typing import Any
 
 from pydicom import Dataset, dcmread
 from pydicom.config import disable_value_validation
 from pydicom.uid import generate_uid
+from pydicom.valuerep import DA, TM
 
 from lvseg.errors import SourceError
 from lvseg.outputs.study import PredictedImage
@@ -29,7 +31,6 @@ NEEDED = (
     "SOPInstanceUID",
     "StudyInstanceUID",
     "SeriesInstanceUID",
-    "FrameOfReferenceUID",
     "Modality",
     "Rows",
     "Columns",
@@ -47,8 +48,14 @@ MAY_BE_EMPTY = (
     "ReferringPhysicianName",
 )
 """Demanded, but a value need not be known."""
-OPTIONAL = ("SpecificCharacterSet", "PositionReferenceIndicator", "SliceThickness", "LossyImageCompression")
-SAME = ("StudyInstanceUID", "FrameOfReferenceUID", "PatientID")
+OPTIONAL = (
+    "SpecificCharacterSet",
+    "FrameOfReferenceUID",
+    "PositionReferenceIndicator",
+    "SliceThickness",
+    "LossyImageCompression",
+)
+SAME = ("StudyInstanceUID", "PatientID")
 """What all images of one object share."""
 HEAD_BYTES = 1 << 16
 """Read first; holds all before the pixels in all but odd files, which are then read whole."""
@@ -62,8 +69,8 @@ def read_source_headers(images: Sequence[PredictedImage]) -> list[Dataset]:
         In the order of the images; only the elements that are needed.
 
     Raises:
-        SourceError: an image has no DICOM source, it cannot be read, or is of another study, patient or frame of
-            reference than the first one; names the image, not the file.
+        SourceError: an image has no DICOM source, it cannot be read, or is of another study or patient than
+            the first one; names the image, not the file.
     """
     for image in images:
         if image.source is None:
@@ -105,12 +112,23 @@ def _read(image: PredictedImage) -> Dataset:
         kept = Dataset()
         for keyword in (*NEEDED, *MAY_BE_EMPTY, *OPTIONAL):
             if keyword in header or keyword in MAY_BE_EMPTY:
-                setattr(kept, keyword, header.get(keyword) or "")
+                setattr(kept, keyword, _valid(keyword, header.get(keyword)))
         return kept
 
 
+def _valid(keyword: str, value: Any) -> Any:
+    """The value; nothing where it is no date or time: de-identified copies hold days like 20120000."""
+    kind = DA if keyword.endswith("Date") else TM if keyword.endswith("Time") else None
+    try:
+        if kind and value:
+            kind(value)
+    except ValueError:
+        return ""
+    return "" if value is None else value
+
+
 def _header(path: UPath) -> Dataset:
-    tags: list[int | str | tuple[int, int]] = [*NEEDED, *MAY_BE_EMPTY, *OPTIONAL, "NumberOfFrames"]
+    tags: list[str] = [*NEEDED, *MAY_BE_EMPTY, *OPTIONAL, "NumberOfFrames"]
     head = _head(path)
     try:
         header = dcmread(BytesIO(head), stop_before_pixels=True, specific_tags=tags)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -20,6 +21,6 @@ def phase_step_ms(images: Sequence[PredictedImage]) -> float | None:
             for image in images
             if image.slice_index == index and image.phase_index is not None and image.trigger_time_ms is not None
         )
-        steps += [(t1 - t0) / (p1 - p0) for (p0, t0), (p1, t1) in zip(times, times[1:], strict=False) if p1 > p0]
+        steps += [(t1 - t0) / (p1 - p0) for (p0, t0), (p1, t1) in pairwise(times) if p1 > p0]
     step = float(np.median(steps)) if steps else 0.0
     return step if step > 0 else None
