@@ -20,14 +20,14 @@ def draw_contours(image: PredictedImage) -> Contours:
     """Sub-pixel contours of an image's mask, 1-based; the epicardium where there is myocardium."""
     structures: Structures = "endo+myo" if (image.mask == MYOCARDIUM).any() else "endo"
     # Tracing takes time by the pixel, and the heart fills few of them.
-    top, bottom = _reach(image.mask.any(axis=1))
-    left, right = _reach(image.mask.any(axis=0))
+    top, bottom = _reach(image.mask.max(axis=1))
+    left, right = _reach(image.mask.max(axis=0))
     found = contours_from_mask(image.mask[top:bottom, left:right], "given", structures)
-    moved: dict[str, Any] = {name: points + [left, top] for name, points in found.named()}
+    moved: dict[str, Any] = {name: points + (left, top) for name, points in found.named()}
     return Contours(**moved)
 
 
-def _reach(filled: NDArray[np.bool_]) -> tuple[int, int]:
+def _reach(filled: NDArray[np.uint8]) -> tuple[int, int]:
     """First and one past the last that is filled; all where none is."""
     at = np.flatnonzero(filled)
     return (int(at[0]), int(at[-1]) + 1) if len(at) else (0, len(filled))
