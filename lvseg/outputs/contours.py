@@ -23,7 +23,7 @@ def draw_contours(image: PredictedImage) -> Contours:
     top, bottom = _reach(image.mask.max(axis=1))
     left, right = _reach(image.mask.max(axis=0))
     found = contours_from_mask(image.mask[top:bottom, left:right], "given", structures)
-    moved: dict[str, Any] = {name: points + (left, top) for name, points in found.named()}
+    moved: dict[str, Any] = {name: np.add(points, (left, top)) for name, points in found.named()}
     return Contours(**moved)
 
 

@@ -137,7 +137,7 @@ def caption(canvas: NDArray[np.uint8], text: str, *, flag: bool = False) -> NDAr
 
 
 def to_palette(picture: NDArray[np.uint8]) -> Any:
-    """A picture as a Pillow image of 256 colours: a third of the size, and the same colours for all, so none flickers."""
+    """A picture as a Pillow image of 256 colours, the same for all: a third of the size, and no grey flickers."""
     from PIL import Image
 
     return Image.fromarray(picture).quantize(palette=_palette(), dither=Image.Dither.NONE)

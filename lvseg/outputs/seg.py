@@ -59,8 +59,9 @@ def write_seg(study: PredictedStudy, folder: UPath) -> list[str]:
     for image, header in zip(study.images, headers, strict=True):
         if not header.get("FrameOfReferenceUID"):
             raise SourceError(f"{image.name}: DICOM source without FrameOfReferenceUID, positions have no meaning")
-    with writing_dicom():
-        write_bytes(folder / f"{study.case_id}-seg.dcm", dicom_bytes(_segmentation(study, headers)))
+    with writing_dicom(study.case_id):
+        data = dicom_bytes(_segmentation(study, headers))
+    write_bytes(folder / f"{study.case_id}-seg.dcm", data)
     frames = len({header.FrameOfReferenceUID for header in headers})
     return [f"images name {frames} frames of reference, the SEG names the first one's"] if frames > 1 else []
 
@@ -73,25 +74,16 @@ def dicom_bytes(dataset: Dataset) -> bytes:
 
 
 def _segmentation(study: PredictedStudy, headers: Sequence[Dataset]) -> Dataset:
-    import highdicom
     from highdicom.seg import Segmentation, SegmentationTypeValues
 
-    first = study.images[0]
-    cosines = first.image_orientation_patient
-    assert first.pixel_spacing is not None
-    assert cosines is not None
     masks = np.stack([image.mask for image in study.images])
-    numbers = range(1, max(CAVITY, int(masks.max())) + 1)
     uids = [str(header.SOPInstanceUID) for header in headers]
     content = hashlib.sha256(masks.tobytes()).hexdigest()
-    ranks = _ranks(study.images)
     dataset: Dataset = Segmentation(
-        source_images=[
-            _stand_in(header, headers[0], rank, cosines) for header, rank in zip(headers, ranks, strict=True)
-        ],
+        source_images=_stand_ins(study, headers),
         pixel_array=masks,
         segmentation_type=SegmentationTypeValues.BINARY,
-        segment_descriptions=[_describe(number) for number in numbers],
+        segment_descriptions=[_describe(number) for number in range(1, max(CAVITY, int(masks.max())) + 1)],
         series_instance_uid=new_uid("seg series", *uids, content),
         series_number=SEG_SERIES_NUMBER,
         sop_instance_uid=new_uid("seg", *uids, content),
@@ -102,11 +94,6 @@ def _segmentation(study: PredictedStudy, headers: Sequence[Dataset]) -> Dataset:
         device_serial_number=__version__,
         content_label="LV",
         content_description="Left ventricle, drawn by lvseg",
-        pixel_measures=highdicom.PixelMeasuresSequence(
-            pixel_spacing=first.pixel_spacing,
-            slice_thickness=_thickness(study, headers[0]),
-            spacing_between_slices=study.slice_spacing_mm,
-        ),
         series_description="lvseg: left ventricle",
     )
     _put_in_place(dataset, dict(zip(uids, study.images, strict=True)))
@@ -120,15 +107,23 @@ def _ranks(images: Sequence[PredictedImage]) -> list[int]:
     return [int(rank) for rank in np.argsort(order)]
 
 
-def _stand_in(header: Dataset, first: Dataset, rank: int, cosines: Sequence[float]) -> Dataset:
-    """The header at a place of its own, in the first one's series: highdicom takes one series, one image a plane."""
-    stand_in = Dataset()
-    stand_in.update(header)
-    stand_in.SeriesInstanceUID = first.SeriesInstanceUID
-    stand_in.FrameOfReferenceUID = first.FrameOfReferenceUID
-    stand_in.ImageOrientationPatient = [*cosines]
-    stand_in.ImagePositionPatient = (np.cross(cosines[:3], cosines[3:]) * rank).round(6).tolist()
-    return stand_in
+def _stand_ins(study: PredictedStudy, headers: Sequence[Dataset]) -> list[Dataset]:
+    """Headers, each at a place of its own, in one series: highdicom takes one series and one image a plane."""
+    first, thickness = study.images[0], _thickness(study, headers[0])
+    cosines = first.image_orientation_patient or ()
+    normal, stand_ins = np.cross(cosines[:3], cosines[3:]), []
+    for header, rank in zip(headers, _ranks(study.images), strict=True):
+        stand_in = Dataset()
+        stand_in.update(header)
+        stand_in.SeriesInstanceUID = headers[0].SeriesInstanceUID
+        stand_in.FrameOfReferenceUID = headers[0].FrameOfReferenceUID
+        stand_in.PixelSpacing = _decimals(first.pixel_spacing or ())
+        stand_in.SliceThickness = _decimals([thickness])[0]
+        stand_in.SpacingBetweenSlices = _decimals([study.slice_spacing_mm or thickness])[0]
+        stand_in.ImageOrientationPatient = _decimals(cosines)
+        stand_in.ImagePositionPatient = _decimals(normal * rank)
+        stand_ins.append(stand_in)
+    return stand_ins
 
 
 def _put_in_place(dataset: Dataset, images: dict[str, PredictedImage]) -> None:

@@ -86,11 +86,20 @@ def read_source_headers(images: Sequence[PredictedImage]) -> list[Dataset]:
 
 
 @contextmanager
-def writing_dicom() -> Iterator[None]:
-    """Copy values as they are: real copies hold UIDs and dates that pydicom would warn of, or refuse."""
-    with warnings.catch_warnings(), disable_value_validation():
-        warnings.simplefilter("ignore")
-        yield
+def writing_dicom(case_id: str) -> Iterator[None]:
+    """Copy values as they are: real copies hold UIDs that pydicom would warn of.
+
+    Raises:
+        SourceError: for whatever odd headers make the libraries raise; their own words could hold a value.
+    """
+    try:
+        with warnings.catch_warnings(), disable_value_validation():
+            warnings.simplefilter("ignore")
+            yield
+    except SourceError:
+        raise
+    except Exception as error:
+        raise SourceError(f"{case_id}: headers do not make a DICOM object: {type(error).__name__}") from error
 
 
 def new_uid(*what: str) -> str:

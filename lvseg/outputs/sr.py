@@ -57,9 +57,9 @@ def write_sr(study: PredictedStudy, folder: UPath, volumes: Volumes | None = Non
         raise SourceError(f"{study.case_id}: {_lacking(study)}, so there are no volumes")
     images = [image for image in study.images if image.phase_index in phases]
     headers = read_source_headers(images)
-    with writing_dicom():
-        report = _report(headers, volumes)
-        write_bytes(folder / f"{study.case_id}-sr.dcm", dicom_bytes(report))
+    with writing_dicom(study.case_id):
+        data = dicom_bytes(_report(headers, volumes))
+    write_bytes(folder / f"{study.case_id}-sr.dcm", data)
     return []
 
 
