@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from io import BytesIO
 
 import numpy as np
 
 from lvseg.errors import SourceError
-from lvseg.outputs.contours import draw_contours
+from lvseg.outputs.cine import draw_study, phase_step_ms
 from lvseg.outputs.drawing import caption, draw, find_view, find_window, title_of, to_palette
+from lvseg.outputs.notes import write_note
 from lvseg.outputs.study import PredictedImage, PredictedStudy
-from lvseg.outputs.timing import phase_step_ms
+from lvseg.slices import Contours
 from lvseg.store import UPath, write_bytes
 
 __all__ = ["frame_times_ms", "write_gif"]
 
+CINE_FOLDER = "cine"
 USUAL_STEP_MS = 50.0
 """Where the trigger times do not say: a heart of 60 beats a minute in 20 phases."""
 TICK_MS = 10
@@ -27,6 +30,9 @@ SHORTEST_MS = 20
 def write_gif(study: PredictedStudy, folder: UPath) -> list[str]:
     """Write ``cine/slice-01.gif`` and so on, one for each slice with two phases or more.
 
+    Returns:
+        Names relative to the folder, that of a note too where a slice has only one phase.
+
     Raises:
         SourceError: no slice has two images whose phases are known.
     """
@@ -37,12 +43,15 @@ def write_gif(study: PredictedStudy, folder: UPath) -> list[str]:
     moving = {index: images for index, images in cines.items() if len({image.phase_index for image in images}) > 1}
     if not moving:
         raise SourceError(f"{study.case_id}: no slice has two images of known phases, expected a cine")
-    step_ms = phase_step_ms(study.images)
+    step_ms, contours, names = phase_step_ms(study.images), draw_study(study), []
     for index, images in sorted(moving.items()):
         ordered = sorted(images, key=lambda image: image.phase_index or 0)
-        write_bytes(folder / "cine" / f"slice-{index + 1:02d}.gif", _gif(ordered, step_ms))
-    still = sorted(index + 1 for index in cines.keys() - moving.keys())
-    return [f"no GIF of slices with one phase only: {', '.join(map(str, still))}"] if still else []
+        names.append(f"{CINE_FOLDER}/slice-{index + 1:02d}.gif")
+        write_bytes(folder / names[-1], _gif(ordered, contours, step_ms))
+    if still := sorted(index + 1 for index in cines.keys() - moving.keys()):
+        text = f"not of slices with one phase only: {', '.join(map(str, still))}, counted from 1"
+        names.append(write_note(folder, "gif", text))
+    return names
 
 
 def frame_times_ms(phases: list[int], step_ms: float | None) -> list[int]:
@@ -56,13 +65,13 @@ def frame_times_ms(phases: list[int], step_ms: float | None) -> list[int]:
     return [max(int(ticks_), SHORTEST_MS // TICK_MS) * TICK_MS for ticks_ in np.diff(ticks)]
 
 
-def _gif(images: list[PredictedImage], step_ms: float | None) -> bytes:
-    contours = [draw_contours(image) for image in images]
-    view = find_view(images[0], contours)
+def _gif(images: list[PredictedImage], contours: Mapping[str, Contours], step_ms: float | None) -> bytes:
+    view = find_view(images[0], [contours[image.name] for image in images])
     window = find_window(images, view)
     frames = []
-    for image, drawn in zip(images, contours, strict=True):
-        picture = caption(draw(image, drawn, view, window), title_of(image), flag=image.look is not None)
+    for image in images:
+        picture = draw(image, contours[image.name], view, window)
+        picture = caption(picture, title_of(image), flag=image.look is not None)
         frames.append(to_palette(picture))
     file = BytesIO()
     frames[0].save(

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.errors import SourceError
+from lvseg.outputs.cine import phase_step_ms
 from lvseg.outputs.geometry import StackGeometry, stack_geometry
+from lvseg.outputs.notes import write_note
 from lvseg.outputs.study import PredictedImage, PredictedStudy
-from lvseg.outputs.timing import phase_step_ms
 from lvseg.store import UPath, write_bytes
 
 __all__ = ["write_nifti"]
@@ -37,7 +38,7 @@ def write_nifti(study: PredictedStudy, folder: UPath) -> list[str]:
     phase; the planes that are missing are 0.
 
     Returns:
-        Why there is no 4D file, where there is none.
+        Names relative to the folder, that of a note too where there is no 4D file.
 
     Raises:
         SourceError: an image has no place, lies off the stack, or shares its slice and phase with another.
@@ -47,13 +48,14 @@ def write_nifti(study: PredictedStudy, folder: UPath) -> list[str]:
     phases = sorted({image.phase_index for image in study.images if image.phase_index is not None}) or [0]
     step_ms = phase_step_ms(study.images)
     if not (gaps := _gaps(study.images, stack, phases)):
-        _write_pair(folder, study.case_id, study.images, stack, phases, step_ms)
-        return []
+        return _write_pair(folder, study.case_id, study.images, stack, phases, step_ms)
+    names = []
     for phase in phases:
         images = [image for image in study.images if (image.phase_index or 0) == phase]
-        _write_pair(folder, f"{study.case_id}-phase-{phase:02d}", images, stack, [phase], None)
+        names += _write_pair(folder, f"{study.case_id}-phase-{phase:02d}", images, stack, [phase], None)
     shown = ", ".join(gaps[:SHOWN_GAPS]) + (f" and {len(gaps) - SHOWN_GAPS} more" if len(gaps) > SHOWN_GAPS else "")
-    return [f"no 4D file but one of every phase, missing planes are 0: no image of {shown}"]
+    text = f"no 4D file but one of every phase, missing planes are 0: no image of {shown}, counted from 0"
+    return [*names, write_note(folder, "nifti", text)]
 
 
 def _check_cells(images: Sequence[PredictedImage]) -> None:
@@ -84,15 +86,17 @@ def _write_pair(
     stack: StackGeometry,
     phases: Sequence[int],
     step_ms: float | None,
-) -> None:
+) -> list[str]:
     shape = (*images[0].mask.shape[::-1], stack.slices, *([len(phases)] if len(phases) > 1 else []))
     masks, greys = np.zeros(shape, np.uint8, "F"), np.zeros(shape, _grey_type(images), "F")
     for image in images:
         at = (image.slice_index or 0) - stack.first_slice
         plane = (..., at, phases.index(image.phase_index or 0)) if len(phases) > 1 else (..., at)
         masks[plane], greys[plane] = image.mask.T, image.image.T
-    for kind, volume in (("mask", masks), ("image", greys)):
-        write_bytes(folder / f"{stem}-{kind}.nii.gz", _encode(volume, stack, step_ms))
+    files = {f"{stem}-mask.nii.gz": masks, f"{stem}-image.nii.gz": greys}
+    for name, volume in files.items():
+        write_bytes(folder / name, _encode(volume, stack, step_ms))
+    return [*files]
 
 
 def _grey_type(images: Sequence[PredictedImage]) -> type[np.generic]:

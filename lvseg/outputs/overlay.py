@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.evaluation import find_phases
-from lvseg.outputs.contours import draw_contours, place_of
+from lvseg.outputs.cine import draw_study, measurable
 from lvseg.outputs.drawing import SIDE, caption, draw, find_view, find_window, title_of, to_palette
 from lvseg.outputs.study import PredictedImage, PredictedStudy
 from lvseg.slices import Contours
@@ -18,6 +18,7 @@ from lvseg.store import UPath, write_bytes
 
 __all__ = ["write_overlay"]
 
+OVERLAY_FOLDER = "overlay"
 COLUMNS = 6
 """Slices side by side on the sheet."""
 COMPRESSION = 1
@@ -31,15 +32,20 @@ def write_overlay(study: PredictedStudy, folder: UPath) -> list[str]:
 
     The sheet has the slices from left to right, ED above ES; where these are not known (one phase only, or none), all
     the images of the first phase. Images that a person should look at have a yellow title with a question mark.
+
+    Returns:
+        Names relative to the folder.
     """
     from PIL import Image
 
-    contours = {image.name: draw_contours(image) for image in study.images}
+    contours = draw_study(study)
     pictures = _draw_all(study.images, contours)
-    for name, picture in pictures.items():
-        write_bytes(folder / "overlay" / f"{name}.png", _png(to_palette(picture)))
-    write_bytes(folder / f"{study.case_id}-sheet.png", _png(Image.fromarray(_sheet(study, contours, pictures))))
-    return []
+    names = [f"{OVERLAY_FOLDER}/{name}.png" for name in pictures]
+    for name, picture in zip(names, pictures.values(), strict=True):
+        write_bytes(folder / name, _png(to_palette(picture)))
+    names.append(f"{study.case_id}-sheet.png")
+    write_bytes(folder / names[-1], _png(Image.fromarray(_sheet(study, contours, pictures))))
+    return names
 
 
 def _draw_all(images: Sequence[PredictedImage], contours: Drawings) -> dict[str, NDArray[np.uint8]]:
@@ -58,7 +64,7 @@ def _draw_all(images: Sequence[PredictedImage], contours: Drawings) -> dict[str,
 
 
 def _sheet(study: PredictedStudy, contours: Drawings, pictures: Mapping[str, NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    ed, es = find_phases([(place_of(image), contours[image.name]) for image in study.images])
+    ed, es = find_phases(measurable(study, contours))
     if ed is None:
         phases: list[int | None] = [min((image.phase_index or 0 for image in study.images), default=0), None]
     else:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from io import BytesIO
 from typing import Any
 
@@ -25,6 +26,7 @@ from pydicom.valuerep import format_number_as_ds
 from lvseg import __version__
 from lvseg.errors import SourceError
 from lvseg.outputs.geometry import check_same_plane
+from lvseg.outputs.notes import write_note
 from lvseg.outputs.source_headers import new_uid, read_source_headers, writing_dicom
 from lvseg.outputs.study import PredictedImage, PredictedStudy
 from lvseg.slices import CAVITY, MYOCARDIUM
@@ -49,7 +51,8 @@ def write_seg(study: PredictedStudy, folder: UPath) -> list[str]:
     """Write ``CASE-seg.dcm``: binary, a segment for each structure, no frames for images on which nothing was found.
 
     Returns:
-        That the images are said to lie in several frames of reference, where some tool has given each image its own.
+        Its name, and that of a note where the images are said to lie in several frames of reference: some tools give
+        each image its own.
 
     Raises:
         SourceError: an image has no place or no DICOM source, or does not fit the others.
@@ -61,9 +64,11 @@ def write_seg(study: PredictedStudy, folder: UPath) -> list[str]:
             raise SourceError(f"{image.name}: DICOM source without FrameOfReferenceUID, positions have no meaning")
     with writing_dicom(study.case_id):
         data = dicom_bytes(_segmentation(study, headers))
-    write_bytes(folder / f"{study.case_id}-seg.dcm", data)
-    frames = len({header.FrameOfReferenceUID for header in headers})
-    return [f"images name {frames} frames of reference, the SEG names the first one's"] if frames > 1 else []
+    names = [f"{study.case_id}-seg.dcm"]
+    write_bytes(folder / names[0], data)
+    if (frames := len({header.FrameOfReferenceUID for header in headers})) > 1:
+        names.append(write_note(folder, "seg", f"images name {frames} frames of reference, the SEG the first one's"))
+    return names
 
 
 def dicom_bytes(dataset: Dataset) -> bytes:
@@ -113,8 +118,7 @@ def _stand_ins(study: PredictedStudy, headers: Sequence[Dataset]) -> list[Datase
     cosines = first.image_orientation_patient or ()
     normal, stand_ins = np.cross(cosines[:3], cosines[3:]), []
     for header, rank in zip(headers, _ranks(study.images), strict=True):
-        stand_in = Dataset()
-        stand_in.update(header)
+        stand_in = deepcopy(header)
         stand_in.SeriesInstanceUID = headers[0].SeriesInstanceUID
         stand_in.FrameOfReferenceUID = headers[0].FrameOfReferenceUID
         stand_in.PixelSpacing = _decimals(first.pixel_spacing or ())
@@ -196,7 +200,7 @@ def _thickness(study: PredictedStudy, header: Dataset) -> float:
     return float(thickness)
 
 
-def _decimals(numbers: Sequence[float]) -> list[str]:
+def _decimals(numbers: Iterable[float]) -> list[str]:
     """Decimal strings of at most 16 characters (PS3.5, 6.2)."""
     return [format_number_as_ds(float(number)) for number in numbers]
 

@@ -15,7 +15,7 @@ from pydicom.sr.coding import Code
 from lvseg import __version__
 from lvseg.errors import SourceError
 from lvseg.evaluation import Volumes, find_phases, measure_volumes
-from lvseg.outputs.contours import drawn_images
+from lvseg.outputs.cine import draw_study, measurable
 from lvseg.outputs.seg import dicom_bytes
 from lvseg.outputs.source_headers import new_uid, read_source_headers, writing_dicom
 from lvseg.outputs.study import PredictedStudy
@@ -47,10 +47,13 @@ def write_sr(study: PredictedStudy, folder: UPath, volumes: Volumes | None = Non
         folder: the patient's.
         volumes: the numbers; default: measured on the contours of the masks.
 
+    Returns:
+        Its name.
+
     Raises:
         SourceError: ED and ES, or the spacings that volumes need, are not known, or an image has no DICOM source.
     """
-    drawn = drawn_images(study)
+    drawn = measurable(study, draw_study(study))
     phases = find_phases(drawn)
     volumes = measure_volumes(drawn, phases, study.slice_spacing_mm) if volumes is None else volumes
     if volumes.edv_ml is None or volumes.esv_ml is None:
@@ -60,7 +63,7 @@ def write_sr(study: PredictedStudy, folder: UPath, volumes: Volumes | None = Non
     with writing_dicom(study.case_id):
         data = dicom_bytes(_report(headers, volumes))
     write_bytes(folder / f"{study.case_id}-sr.dcm", data)
-    return []
+    return [f"{study.case_id}-sr.dcm"]
 
 
 def _lacking(study: PredictedStudy) -> str:
