@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lvseg.config import LabelConvention
+
 __all__ = ["PredictedImage", "PredictedStudy"]
 
 
@@ -53,3 +55,5 @@ class PredictedStudy:
     """By slice, then phase, where these are known."""
     slice_spacing_mm: float | None
     """Distance of neighbouring slices' centres, mm; None where it is not known."""
+    labels: LabelConvention = "given"
+    """Convention in which the model learnt to draw; contours take back on average what it does to them."""
