@@ -19,10 +19,10 @@ LEVELS = (
     {"config", "findings", "quiet", "slices", "store", "tfrecord"},
     {"rasterize", "preprocess", "recipes", "results", "ledger", "evaluation", "logs", "versions"},
     {"sources", "phantom", "split"},
-    {"records", "quality"},
+    {"records", "quality", "outputs"},
     {"models", "losses", "pipeline"},
     {"training", "run_folder", "space"},
-    {"leaderboard", "report", "progress", "scoring"},
+    {"leaderboard", "report", "progress", "scoring", "inference"},
     {"distributed"},
     {"cli", "demo"},
 )
