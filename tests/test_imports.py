@@ -22,7 +22,7 @@ LEVELS = (
     {"records", "quality", "outputs"},
     {"models", "losses", "pipeline"},
     {"training", "run_folder", "space"},
-    {"leaderboard", "report", "progress", "scoring"},
+    {"leaderboard", "report", "progress", "scoring", "inference"},
     {"distributed"},
     {"cli", "demo"},
 )
