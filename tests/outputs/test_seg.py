@@ -116,7 +116,14 @@ def test_it_says_what_it_is_and_who_drew_it(written, sources):
     header = next(iter(sources.values()))[0]
     for keyword in ("StudyInstanceUID", "FrameOfReferenceUID", "PatientID", "PatientName", "PatientBirthDate"):
         assert seg[keyword].value == header[keyword].value
-    for keyword in ("PatientAddress", "PatientTelephoneNumbers", "OperatorsName", "InstitutionName", "StationName"):
+    for keyword in (
+        "PatientComments",
+        "PatientAddress",
+        "PatientTelephoneNumbers",
+        "OperatorsName",
+        "InstitutionName",
+        "StationName",
+    ):
         assert keyword in header
         assert not seg.get(keyword)
     assert seg.SeriesInstanceUID != header.SeriesInstanceUID

@@ -82,3 +82,11 @@ def test_a_study_without_a_cavity_says_so(cine, tmp_path):
     blank = [replace(image, mask=np.zeros((SIZE, SIZE), np.uint8)) for image in cine.images]
     with pytest.raises(SourceError, match="the cavity was not found"):
         write_sr(replace(cine, images=tuple(blank)), location(tmp_path))
+
+
+def test_a_phase_that_lacks_a_slice_is_no_end_systole(cine, tmp_path):
+    """Phases 2 and 3 are the smallest; without a slice phase 2 would be smaller still, but it has no volume."""
+    fewer = [image for image in cine.images if (image.slice_index, image.phase_index) != (0, 2)]
+    write_sr(cine, location(tmp_path / "whole"))
+    write_sr(replace(cine, images=tuple(fewer)), location(tmp_path))
+    assert numbers_of(tmp_path)["8823-7"][0] == pytest.approx(numbers_of(tmp_path / "whole")["8823-7"][0], rel=0.02)
