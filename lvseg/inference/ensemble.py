@@ -60,7 +60,7 @@ class Member:
         if run is None:
             run = self._compiled[shape] = self._compile(shape)
         for start in range(0, len(images), batch_size):
-            yield run(tf.constant(images[start : start + batch_size])).numpy()  # type: ignore[attr-defined]
+            yield run(tf.constant(images[start : start + batch_size])).numpy()
 
     def _compile(self, shape: tuple[int, int]) -> Callable[[tf.Tensor], tf.Tensor]:
         padded = tuple(-(-side // IMAGE_SIDE_MULTIPLE) * IMAGE_SIDE_MULTIPLE for side in shape)

@@ -65,10 +65,8 @@ def finish_study(
     raw = decide(total)
     masks = np.stack([tidy(mask) for mask in raw]) if settings.largest_component else raw
     cavity = np.ascontiguousarray(total[..., 0])
-    seen = [
-        see(*each, _window(g, probabilities[0].shape[1:3], shape))
-        for *each, g in zip(cavity, raw, masks, grids[0], strict=True)
-    ]
+    windows = [_window(grid, probabilities[0].shape[1:3], shape) for grid in grids[0]]
+    seen = [see(*views) for views in zip(cavity, raw, masks, windows, strict=True)]
     looks = reasons_to_look(seen, list(map(_where, places)), settings.look_uncertainty, settings.look_area_jump)
     labels = _labels(recipe.labels, grids)
     study = _study(prepared, masks, cavity, seen, looks, labels)

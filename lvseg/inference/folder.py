@@ -158,9 +158,9 @@ def write_study(out: UPath, study: PredictedStudy, note: StudyNote, kinds: Seque
             names = [*names, CURVE_FILE]
         note = dataclasses.replace(note, files=tuple(names))
         write_text(folder / STUDY_FILE, json.dumps(dataclasses.asdict(note), ensure_ascii=False) + "\n")
-        if isinstance(folder, Path):
+        if is_local(out):
             remove_tree(final)
-            folder.rename(final)
+            Path(folder.path).rename(final.path)
     except OSError as error:
         raise LvsegError(f"{final}: cannot be written: {error.strerror or error}") from None
     return note

@@ -113,7 +113,7 @@ def _smoothed(
 def decide(probabilities: Probabilities) -> NDArray[np.uint8]:
     """(images, rows, columns) the likeliest class: 0 background, 1 cavity, 2 myocardium."""
     background = 1 - probabilities.sum(axis=-1)
-    mask = (1 + probabilities.argmax(axis=-1)).astype(np.uint8)
+    mask: NDArray[np.uint8] = (1 + probabilities.argmax(axis=-1)).astype(np.uint8)
     mask[probabilities.max(axis=-1) <= background] = 0
     return mask
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lvseg.config import LabelConvention
+from lvseg.config import LabelConvention, Structures
 from lvseg.evaluation import contours_from_mask, write_auto_contours
 from lvseg.outputs.study import PredictedStudy
 from lvseg.slices import MYOCARDIUM, Contours, Grid
@@ -53,6 +53,6 @@ def draw_contours(mask: NDArray[np.uint8], labels: LabelConvention) -> Contours:
         return Contours()
     top, left = (max(int(found[0]) - MARGIN_PX, 0) for found in (rows, columns))
     part = mask[top : rows[-1] + 1 + MARGIN_PX, left : columns[-1] + 1 + MARGIN_PX]
-    structures = "endo+myo" if (part == MYOCARDIUM).any() else "endo"
+    structures: Structures = "endo+myo" if (part == MYOCARDIUM).any() else "endo"
     grid = Grid(mask.shape[0], mask.shape[1], top, left, 1, 1)
     return contours_from_mask(part, labels, structures, grid)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -386,4 +386,4 @@ def _load_image(
     image = parse_dicom(data, shown)
     place = dataclasses.replace(image.place, instance_number=header.number, slice_index=where[0], phase_index=where[1])
     name = slice_name(case_id, header.number)
-    return LoadedImage(name=name, pixels=image.pixels, place=cast(Place, place), source=str(header.path))
+    return LoadedImage(name=name, pixels=image.pixels, place=place, source=str(header.path))
