@@ -12,11 +12,13 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from lvseg.cli import boards, data, jobs, monitoring, training
 from lvseg.cli import export as exports
+from lvseg.cli import predict as prediction
 from lvseg.cli.terminal import open_console
 from lvseg.config import (
     AugmentConfig,
     CheckConfig,
     ConvertConfig,
+    PredictConfig,
     SourceLayout,
     SplitName,
     TrainConfig,
@@ -48,6 +50,7 @@ JobVerb = Literal[
     "tune",
     "evaluate",
     "export",
+    "predict",
     "leaderboard",
     "report",
     "models",
@@ -245,6 +248,32 @@ def make_verbs(
         """
         return boards.evaluate(run, records, split, (auto, manual, dicom), threshold, out)
 
+    def predict(
+        run: tyro.conf.Positional[Location],
+        source: tyro.conf.Positional[Location],
+        out: tyro.conf.Positional[Location],
+        /,
+        settings: Annotated[PredictConfig, Flat] = PredictConfig(),  # noqa: B008 -- frozen
+        ensemble: tuple[Location, ...] = (),
+        records: Location | None = None,
+        verbose: bool = False,
+    ) -> int:
+        """Outline the left ventricle on new studies, whole cines too: masks, contours, volumes, ejection fraction.
+
+        The same command goes on where it was broken off. Exit status 1 where a study has no result, or volumes that
+        may mislead since images are missing.
+
+        Args:
+            run: Folder of a finished run; its best weights predict.
+            source: Folder or URI: any layout that convert reads, any folder of DICOM images, or a record set.
+            out: Folder or URI to fill: a folder a study, tables of volumes and images.
+            settings: See the flags.
+            ensemble: Further runs, as of the other folds; probabilities are averaged.
+            records: The runs' record set, should it have moved; its manifest has the preprocessing.
+            verbose: Show Ray's and TensorFlow's own messages.
+        """
+        return prediction.predict((run, *ensemble), source, out, settings, records, verbose=verbose)
+
     def export(
         run: tyro.conf.Positional[Location],
         /,
@@ -396,7 +425,7 @@ def make_verbs(
         """
         return jobs.submit(verb, job, job_id=job_id, install=install, detach=detach, attach=attach)
 
-    stages = (phantom, check, convert, augment_preview, train, tune, evaluate, export, leaderboard, report)
+    stages = (phantom, check, convert, augment_preview, train, tune, evaluate, predict, export, leaderboard, report)
     verbs = (*stages, dashboard, tensorboard, models, demo, doctor, submit)
     return {verb.__name__.replace("_", "-"): verb for verb in verbs}
 

@@ -19,6 +19,7 @@ from lvseg.config.data import (
     SplitName,
     Structures,
 )
+from lvseg.config.predict import OutputKind, PredictConfig, TestTimeAugmentation, settings_of
 from lvseg.config.train import (
     EXECUTION_FIELDS,
     IMAGE_SIDE_MULTIPLE,
@@ -50,7 +51,9 @@ __all__ = [
     "Normalisation",
     "OnNan",
     "Optimizer",
+    "OutputKind",
     "Precision",
+    "PredictConfig",
     "PreprocessConfig",
     "RasterConvention",
     "RecordFormat",
@@ -59,8 +62,10 @@ __all__ = [
     "SplitMethod",
     "SplitName",
     "Structures",
+    "TestTimeAugmentation",
     "TrainConfig",
     "TuneConfig",
     "from_mapping",
     "read_yaml",
+    "settings_of",
 ]

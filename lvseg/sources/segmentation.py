@@ -25,6 +25,7 @@ from lvseg.config import ConvertConfig
 from lvseg.errors import SourceError
 from lvseg.slices import CAVITY, MYOCARDIUM
 from lvseg.sources.cases import pathology_group
+from lvseg.sources.elements import text_of
 from lvseg.sources.header_checks import check_headers
 from lvseg.sources.headers import HEAD_BYTES, ImageHeader, parse_header
 from lvseg.sources.heart import find_heart
@@ -35,7 +36,15 @@ from lvseg.sources.segments import LABELMAP_STORAGE, SEGMENTATION_STORAGE, Segme
 from lvseg.sources.series import Series, find_series
 from lvseg.store import UPath
 
-__all__ = ["SegmentationSource", "find_segmentation"]
+__all__ = [
+    "MaskedCollector",
+    "Peek",
+    "SegmentationSource",
+    "files_of",
+    "find_segmentation",
+    "image_headers",
+    "peek_all",
+]
 
 MAX_PEEKED = 5000
 """Files that are opened to find out whether a folder has this layout; then ``source`` has to name it."""
@@ -50,7 +59,7 @@ SEGMENTATIONS = (SEGMENTATION_STORAGE, LABELMAP_STORAGE)
 
 
 @dataclass(frozen=True, slots=True)
-class _Peek:
+class Peek:
     """What the first bytes of a file tell."""
 
     path: UPath
@@ -61,33 +70,36 @@ class _Peek:
     """PatientID; the study's UID where there is none. Stays in memory."""
     is_segmentation: bool = False
     """Whether it is a SEG object."""
+    study_uid: str = ""
+    """StudyInstanceUID; stays in memory."""
 
 
 def find_segmentation(folder: UPath) -> list[UPath]:
     """The folder itself, when there is a DICOM SEG object in it or below."""
-    peeks = islice(_peek_all(_files(folder)), MAX_PEEKED)
+    peeks = islice(peek_all(files_of(folder)), MAX_PEEKED)
     return [folder] if any(peek.is_segmentation for peek in peeks) else []
 
 
-def _files(folder: UPath) -> Iterator[UPath]:
+def files_of(folder: UPath) -> Iterator[UPath]:
+    """Every file in a folder or below."""
     for path, _, names in walk(folder, LEVELS):
         yield from (path / name for name in names)
 
 
-def _peek_all(paths: Iterable[UPath]) -> Iterator[_Peek]:
-    """In the order of the paths."""
+def peek_all(paths: Iterable[UPath]) -> Iterator[Peek]:
+    """What the first bytes of files tell, in the order of the paths."""
     paths = iter(paths)
     with ThreadPoolExecutor(REQUESTS) as pool:
         while chunk := list(islice(paths, CHUNK)):
             yield from pool.map(_peek, chunk)
 
 
-def _peek(path: UPath) -> _Peek:
+def _peek(path: UPath) -> Peek:
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
     except OSError as error:
-        return _Peek(path, f"cannot be read: {error.strerror or type(error).__name__}")
+        return Peek(path, f"cannot be read: {error.strerror or type(error).__name__}")
     try:
         header = read_partial(
             BytesIO(head),
@@ -95,16 +107,17 @@ def _peek(path: UPath) -> _Peek:
             specific_tags=[CLASS_TAG, PATIENT_TAG, STUDY_TAG],
         )
     except InvalidDicomError:
-        return _Peek(path, "not a DICOM file")
+        return Peek(path, "not a DICOM file")
     except Exception as error:  # a damaged file can make pydicom raise nearly anything
-        return _Peek(path, f"damaged DICOM file: {type(error).__name__}")
-    original_id = str(header.get("PatientID") or "").strip() or str(header.get("StudyInstanceUID") or "")
+        return Peek(path, f"damaged DICOM file: {type(error).__name__}")
+    study_uid = text_of(header, "StudyInstanceUID")
+    original_id = str(header.get("PatientID") or "").strip() or study_uid
     if not original_id:
-        return _Peek(path, "DICOM file without PatientID and StudyInstanceUID")
-    return _Peek(path, "", original_id, header.get("SOPClassUID") in SEGMENTATIONS)
+        return Peek(path, "DICOM file without PatientID and StudyInstanceUID")
+    return Peek(path, "", original_id, header.get("SOPClassUID") in SEGMENTATIONS, study_uid)
 
 
-class _MaskedCollector(Collector):
+class MaskedCollector(Collector):
     """Shows no name of any folder, and of file names only what can be no person's."""
 
     def shown(self, path: UPath | str, case_id: str = "") -> str:
@@ -132,9 +145,9 @@ class SegmentationSource:
 
     def units(self) -> tuple[tuple[Unit, ...], Listing]:
         """One unit a patient; reads the first bytes of every file, since only they tell whose it is."""
-        found = _MaskedCollector(self.folder)
+        found = MaskedCollector(self.folder)
         cases: dict[str, list[str]] = {}
-        for peek in _peek_all(_files(self.root)):
+        for peek in peek_all(files_of(self.root)):
             if peek.problem and peek.path.parent != self.root:  # beside the patients lie notes and tables
                 found.skip(peek.path, peek.problem)
             elif not peek.problem:
@@ -147,9 +160,9 @@ class SegmentationSource:
 
     def list_unit(self, unit: Unit) -> Listing:
         """Match a patient's SEG objects with his images; reads headers."""
-        found = _MaskedCollector(self.folder)
-        peeks = list(_peek_all(self.folder / file for file in unit.folders))
-        headers = list(_image_headers([peek.path for peek in peeks if not peek.is_segmentation], found, unit.case_id))
+        found = MaskedCollector(self.folder)
+        peeks = list(peek_all(self.folder / file for file in unit.folders))
+        headers = list(image_headers([peek.path for peek in peeks if not peek.is_segmentation], found, unit.case_id))
         series = find_series(headers, found, unit.case_id)
         images = _by_key(series)
         for path in [peek.path for peek in peeks if peek.is_segmentation]:
@@ -203,7 +216,8 @@ class _Placed:
     """The series' number, as names of slices have it."""
 
 
-def _image_headers(paths: Iterable[UPath], found: Collector, case_id: str) -> Iterator[ImageHeader]:
+def image_headers(paths: Iterable[UPath], found: Collector, case_id: str) -> Iterator[ImageHeader]:
+    """Headers of DICOM images; files that are none are skipped."""
     for path in paths:
         shown = found.shown(path, case_id)
         try:

@@ -1,0 +1,73 @@
+"""What a finished run says of itself; without TensorFlow, so that any process can look at it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from lvseg.config import LabelConvention, PreprocessConfig, Structures, TrainConfig, from_mapping, read_yaml
+from lvseg.errors import RecordsError, RunError
+from lvseg.records import read_manifest
+from lvseg.run_folder import CONFIG_NAME, WEIGHTS_NAME, read_origin
+from lvseg.store import UPath, location
+
+__all__ = ["RunFacts", "read_run"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunFacts:
+    """All of a finished run but its weights; small, any node can make the model of it."""
+
+    folder: UPath
+    """The run's folder."""
+    config: TrainConfig
+    """Its settings."""
+    preprocessing: PreprocessConfig
+    """What was done to every image of its records."""
+    shape: tuple[int, int]
+    """(rows, columns) of these images."""
+    labels: LabelConvention
+    """Label convention that it learnt."""
+    structures: Structures
+    """What it tells apart."""
+    records_sha256: str
+    """Identity of its records."""
+    weights_sha256: str
+    """Hash over the bytes of its weights' file."""
+
+
+def read_run(run: UPath, records: UPath | None = None) -> RunFacts:
+    """Look at a finished run.
+
+    Args:
+        run: its folder.
+        records: the record set that it was trained on, where that has moved; only its manifest is read.
+
+    Raises:
+        RunError: no finished run there, or its records are gone or others.
+    """
+    if not (run / CONFIG_NAME).is_file():
+        raise RunError(f"{run}: not a run folder: no {CONFIG_NAME} there")
+    if not (run / WEIGHTS_NAME).is_file():
+        raise RunError(f"{run}: has no {WEIGHTS_NAME}: the run has not finished")
+    config = from_mapping(TrainConfig, read_yaml(run / CONFIG_NAME))
+    origin = read_origin(run)
+    where = location(origin.records) if records is None else records
+    try:
+        manifest = read_manifest(where)
+        shape = manifest.image_shape(where)
+    except RecordsError as error:
+        hint = "its manifest says how images are preprocessed; name the place of the records: --records"
+        raise RunError(f"{run}: its records cannot be read: {error}; {hint}") from None
+    if manifest.records_sha256 != origin.records_sha256:
+        raise RunError(f"{run}: was trained on other records than {where}; name its own: --records")
+    return RunFacts(
+        folder=run,
+        config=config,
+        preprocessing=manifest.preprocessing,
+        shape=shape,
+        labels=manifest.labels,
+        structures=origin.structures,
+        records_sha256=origin.records_sha256,
+        weights_sha256=hashlib.sha256((run / WEIGHTS_NAME).read_bytes()).hexdigest(),
+    )
