@@ -16,7 +16,14 @@ from lvseg.config import TrainConfig, from_mapping, read_yaml
 from lvseg.space import read_space
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "cluster/README.md", "docs/augmentation.md", "docs/training.md", "docs/leaderboard.md")
+DOCUMENTS = (
+    "README.md",
+    "cluster/README.md",
+    "docs/augmentation.md",
+    "docs/training.md",
+    "docs/leaderboard.md",
+    "docs/predict.md",
+)
 
 
 def test_the_example_settings_are_valid() -> None:
