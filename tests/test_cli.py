@@ -26,6 +26,7 @@ VERBS = (
     "tune",
     "evaluate",
     "predict",
+    "export",
     "leaderboard",
     "report",
     "demo",
@@ -44,12 +45,13 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("Ray was started")
         yield
 
+    import lvseg.distributed.trial
+
     import lvseg.distributed.convert
     import lvseg.distributed.session
     import lvseg.distributed.train
-    import lvseg.distributed.tune
 
-    for module in (lvseg.distributed.session, lvseg.distributed.convert, lvseg.distributed.tune):
+    for module in (lvseg.distributed.session, lvseg.distributed.convert, lvseg.distributed.trial):
         monkeypatch.setattr(module, "ray_session", refuse)
 
 
@@ -327,9 +329,9 @@ def test_a_submitted_job_must_name_durable_folders(
     assert refuse("convert", pairs, "records", status=2).startswith("records must be an absolute path")
 
 
-def test_every_verb_but_submit_can_be_submitted() -> None:
+def test_every_verb_that_ends_can_be_submitted() -> None:
     verbs = cli.make_verbs(ConvertConfig(), TrainConfig())
-    assert set(verbs) - set(get_args(cli.JobVerb)) == {"submit"}
+    assert set(verbs) - set(get_args(cli.JobVerb)) == {"submit", "dashboard", "tensorboard"}
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,7 @@ def test_a_wrong_value_is_refused_with_field_value_and_range(
 
 
 UNBOUNDED = {
+    "mlflow",
     *("gpu", "split_file", "xla", "profile", "augment_flip"),
     *("unet_residual", "unet_attention", "deep_supervision", "class_weights"),
 }
