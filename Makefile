@@ -43,7 +43,7 @@ test-quick: $(READY)  ## the tests that need neither Ray processes nor more than
 	$(BIN)/python -m pytest -m "not ray and not slow" -n $(PROCESSES) $(PYTEST_FLAGS)
 
 test-rest: test-quick  # after the quick ones, also under make -j
-	$(BIN)/python -m pytest -m "ray or slow" -n $(PROCESSES) --dist loadfile $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -m "ray or slow" $(PYTEST_FLAGS)
 
 lint: $(READY)  ## format, lint and types
 	$(BIN)/ruff format --check .

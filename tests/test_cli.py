@@ -45,13 +45,12 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("Ray was started")
         yield
 
-    import lvseg.distributed.trial
-
     import lvseg.distributed.convert
     import lvseg.distributed.session
     import lvseg.distributed.train
+    import lvseg.distributed.tune
 
-    for module in (lvseg.distributed.session, lvseg.distributed.convert, lvseg.distributed.trial):
+    for module in (lvseg.distributed.session, lvseg.distributed.convert, lvseg.distributed.tune):
         monkeypatch.setattr(module, "ray_session", refuse)
 
 

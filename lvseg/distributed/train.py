@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from lvseg.training.context import Shard
-    from lvseg.training.monitor import Monitor
+    from lvseg.training.monitor import Listener, Monitor
 
 STOP_POLL_S, REMOTE_STOP_POLL_S = 1.0, 10.0
 """Time between two looks for a request to stop, in a folder and in an object store."""
@@ -289,7 +289,8 @@ def _monitor(loop_config: dict[str, Any]) -> Monitor:
     from lvseg.training.monitor import FolderMonitor
 
     config, folder = loop_config["config"], loop_config["folder"]
-    listeners = [RunGauges(loop_config["run"]), *mlflow_listeners(config, folder, loop_config["records"])]
+    listeners: list[Listener] = [RunGauges(loop_config["run"])]
+    listeners += mlflow_listeners(config, folder, loop_config["records"])
     return FolderMonitor(folder, config.epochs, config.picture_every, listeners)
 
 
