@@ -25,6 +25,7 @@ VERBS = (
     "train",
     "tune",
     "evaluate",
+    "predict",
     "leaderboard",
     "report",
     "demo",

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -13,11 +14,13 @@ from rich.table import Table
 from lvseg.cli.terminal import open_console, require_durable
 from lvseg.config import PredictConfig
 from lvseg.errors import ConfigError
-from lvseg.inference.job import Done, OpenJob
-from lvseg.inference.tables import StudyNote
 from lvseg.progress import reporter
 from lvseg.quiet import import_quietly
 from lvseg.store import UPath
+
+if TYPE_CHECKING:
+    from lvseg.inference.job import Done, OpenJob
+    from lvseg.inference.tables import StudyNote
 
 FEW_CORES = 4
 """Up to so many cores the models keep all of them busy, and Ray would only take some."""

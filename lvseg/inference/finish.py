@@ -54,7 +54,8 @@ def finish_study(
     shape = (prepared.images[0].pixels.shape[0], prepared.images[0].pixels.shape[1])
     places = [image.place for image in prepared.images]
     grids = [prepared.grids[kind] for kind in recipe.kinds]
-    total = np.mean([on_native_grid(p, g, shape) for p, g in zip(probabilities, grids, strict=True)], axis=0)
+    native = [on_native_grid(p, g, shape) for p, g in zip(probabilities, grids, strict=True)]
+    total = native[0] if len(native) == 1 else np.mean(native, axis=0)
     total = consistent(
         total,
         [place.slice_index for place in places],

@@ -14,6 +14,9 @@ from lvseg.slices import CAVITY, MYOCARDIUM, Grid
 
 __all__ = ["bounding_box", "consistent", "decide", "on_native_grid", "tidy"]
 
+HALF = 0.5
+"""Of two classes the likelier has more than this."""
+
 Probabilities = NDArray[np.float32]
 """(images, rows, columns, structures): cavity and, where the model knows it, myocardium; the rest is background."""
 
@@ -112,6 +115,8 @@ def _smoothed(
 
 def decide(probabilities: Probabilities) -> NDArray[np.uint8]:
     """(images, rows, columns) the likeliest class: 0 background, 1 cavity, 2 myocardium."""
+    if probabilities.shape[-1] == 1:
+        return (probabilities[..., 0] > HALF).astype(np.uint8)
     background = 1 - probabilities.sum(axis=-1)
     mask: NDArray[np.uint8] = (1 + probabilities.argmax(axis=-1)).astype(np.uint8)
     mask[probabilities.max(axis=-1) <= background] = 0

@@ -115,6 +115,8 @@ def _read(
     progress: Callable[[int, int], None] | None,
 ) -> ContourTrees:
     found, pseudonyms = Collector(folder), Pseudonyms()
+    # lvseg predict names folders by pseudonyms.
+    auto = {next((key for key in manual if pseudonyms.case_id(key) == own), own): auto[own] for own in auto}
     frames: list[Frame] = []
     without = []
     unscored = sum(len(files) for key, files in auto.items() if key not in manual)
