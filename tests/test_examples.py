@@ -11,7 +11,7 @@ import pytest
 
 import lvseg.phantom
 from lvseg import cli
-from lvseg.cli import boards, data, jobs, predict, training
+from lvseg.cli import boards, data, export, jobs, predict, training
 from lvseg.config import TrainConfig, from_mapping, read_yaml
 from lvseg.space import read_space
 
@@ -23,6 +23,7 @@ DOCUMENTS = (
     "docs/training.md",
     "docs/leaderboard.md",
     "docs/predict.md",
+    "docs/export.md",
 )
 
 
@@ -59,7 +60,7 @@ def test_documented_commands_are_accepted(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.chdir(ROOT)
     summary = SimpleNamespace(patients=0, images=0, endocardium_contours=0)
     monkeypatch.setattr(lvseg.phantom, "write_phantom", lambda *_, **__: summary)
-    for room in (boards, data, jobs, predict, training):
+    for room in (boards, data, export, jobs, predict, training):
         for name, function in inspect.getmembers(room, inspect.isfunction):
             if function.__module__ == room.__name__:
                 monkeypatch.setattr(room, name, lambda *_, **__: 0)
@@ -73,6 +74,7 @@ def test_documented_commands_are_accepted(monkeypatch: pytest.MonkeyPatch, capsy
         "tune",
         "evaluate",
         "predict",
+        "export",
         "leaderboard",
         "report",
         "submit",
@@ -83,7 +85,15 @@ def test_documented_commands_are_accepted(monkeypatch: pytest.MonkeyPatch, capsy
 
 @pytest.mark.parametrize(
     "document",
-    ["README.md", "CONTRIBUTING.md", "SECURITY.md", "cluster/README.md", "docs/data.md", "docs/augmentation.md"],
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "cluster/README.md",
+        "docs/data.md",
+        "docs/augmentation.md",
+        "docs/export.md",
+    ],
 )
 def test_links_lead_somewhere(document: str) -> None:
     path = ROOT / document
