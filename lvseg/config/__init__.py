@@ -22,6 +22,7 @@ from lvseg.config.data import (
 from lvseg.config.train import (
     EXECUTION_FIELDS,
     IMAGE_SIDE_MULTIPLE,
+    LABEL_PATTERN,
     MODEL_NAMES,
     AugmentConfig,
     Ingest,
@@ -29,6 +30,7 @@ from lvseg.config.train import (
     Norm,
     OnNan,
     Optimizer,
+    Placement,
     Precision,
     Schedule,
     TrainConfig,
@@ -38,6 +40,7 @@ from lvseg.config.train import (
 __all__ = [
     "EXECUTION_FIELDS",
     "IMAGE_SIDE_MULTIPLE",
+    "LABEL_PATTERN",
     "MODEL_NAMES",
     "AugmentConfig",
     "CheckConfig",
@@ -50,6 +53,7 @@ __all__ = [
     "Normalisation",
     "OnNan",
     "Optimizer",
+    "Placement",
     "Precision",
     "PreprocessConfig",
     "RasterConvention",

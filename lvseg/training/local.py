@@ -16,6 +16,7 @@ from lvseg.training.monitor import FolderMonitor
 from lvseg.training.plan import IngestPlan, plan_ingest
 from lvseg.training.portion import Mode, split_facts
 from lvseg.training.shards import open_shard
+from lvseg.training.strategy import make_strategy
 
 
 def train_here(run: Run, context: LocalContext, mode: Mode, threads: int) -> RunResult:
@@ -46,6 +47,7 @@ def train_here(run: Run, context: LocalContext, mode: Mode, threads: int) -> Run
         lambda: open_shard(mode, run.records, data, run.config, facts),
         context,
         FolderMonitor(run.folder, run.config.epochs, run.config.picture_every),
+        make_strategy(run.config, workers=1),
         classes=CLASSES[data.structures],
     )
     return close_run(run, outcome, lambda: finish_run(run, outcome, context.best_checkpoint))
