@@ -12,7 +12,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 METRIC = re.compile(r"\b(?:ray|autoscaler)_\w+(?=[{)\s]|$)")
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.deploy
 
 
 @pytest.fixture(scope="module")

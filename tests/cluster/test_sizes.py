@@ -19,7 +19,7 @@ IMAGE_BYTES = PIXELS * (2 + 1)
 LATENCY_S, IMAGES_A_GPU = 20e-6, 4
 LINKS = {"10 Gbit/s": 1.25e9, "100 Gbit/s": 12.5e9}
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.deploy
 
 
 def size(count: float) -> str:
