@@ -73,10 +73,8 @@ def is_chief(worker: psutil.Process, folder: Path) -> bool:
     return any(str(folder / "tensorboard") in file.path for file in worker.open_files())
 
 
-@pytest.mark.parametrize("stopped", ["chief", "other"])
-def test_a_worker_that_hangs_is_replaced(
-    stopped: str, made: tuple[Path, Manifest], tmp_path: Path, repository: Path
-) -> None:
+def test_a_worker_that_hangs_is_replaced(made: tuple[Path, Manifest], tmp_path: Path, repository: Path) -> None:
+    """Rank 0, which writes the checkpoints; of the other, ``tests/nodes/test_faults.py``."""
     calm = Run(folder=tmp_path / "calm", config=CONFIG, records=made[0], manifest=made[1])
     train_locally(calm, print)
     folder = tmp_path / "hung"
