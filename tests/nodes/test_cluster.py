@@ -27,8 +27,8 @@ def test_from_source_to_leaderboard(nodes: Cluster, records: str, runs: Path, ca
     label = ("--node-label", "number=2")
     sweep = ("--trials", 2, "--epochs", 2, *label, "--runs", runs, "--name", "sweep")
     tuning = nodes.start("submit", "tune", records, *SETTINGS, *sweep)
-    wait_for("a trial", lambda: bool(nodes.workers[1].running("run_trial")))
-    assert not nodes.workers[0].running("run_trial")
+    wait_for("a trial", lambda: bool(nodes.workers[1].running("ImplicitFunc")))
+    assert not nodes.workers[0].running("ImplicitFunc")
     assert "2 trials, 2 at a time, 1 CPU(s) a worker" in ended(tuning)
 
     told = json.loads(nodes.run("leaderboard", runs, "--format", "json"))

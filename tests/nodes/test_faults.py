@@ -188,7 +188,7 @@ def test_a_node_dies_under_a_sweep(nodes: Cluster, records: str, runs: Path, tel
     flags = ("--trials", 4, "--epochs", 6, "--runs", runs)
     nodes.run("submit", "tune", records, *SETTINGS, *flags, "--name", "sweep-calm")
     tuning = nodes.start("submit", "tune", records, *SETTINGS, *flags, "--name", "sweep-node")
-    wait_for("trials on a node", lambda: bool(nodes.workers[-1].running("run_trial")))
+    wait_for("trials on a node", lambda: bool(nodes.workers[-1].running("ImplicitFunc")))
     wait_for("an epoch", lambda: any(epochs_done(path) for path in (runs / "sweep-node").glob("trial-*")))
     started = time.monotonic()
     nodes.workers[-1].kill()
