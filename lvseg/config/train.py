@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -143,7 +144,7 @@ class TrainConfig(AugmentConfig):
     """CPU cores for each worker; default: the cores of a node, shared out."""
     placement: Placement = "pack"
     """Workers on few nodes, or on many; strict: all on one node, or each on a node of its own, or not at all."""
-    node_label: tuple[Annotated[str, Field(pattern=LABEL_PATTERN)], ...] = ()
+    node_label: tuple[str, ...] = ()
     """Workers only on nodes with these labels, key=value each; value also a,b for one of them, !a for any other."""
     steps_per_call: Annotated[int, Field(ge=1)] = 16
     """Steps run in one call of the compiled training function."""
@@ -168,6 +169,9 @@ class TrainConfig(AugmentConfig):
             raise ConfigError(f"workers must be at most batch_size, got {self.workers} and {self.batch_size}")
         if self.min_workers is not None and self.min_workers > self.workers:
             raise ConfigError(f"min_workers must be at most workers, got {self.min_workers} and {self.workers}")
+        for label in self.node_label:
+            if not re.match(LABEL_PATTERN, label):
+                raise ConfigError(f"node_label must be key=value, got {label!r}")
         self._check_gpus()
         if self.xla and self.loss == "boundary":
             raise ConfigError(
