@@ -5,7 +5,6 @@ network between workers can be cut. Elsewhere all are on loopback with ports of 
 holds the store and the clients.
 """
 
-import json
 import os
 import shutil
 import signal
@@ -283,9 +282,3 @@ def cluster(separate: bool, workers: int = 2) -> Iterator[Cluster]:
         stack.callback(made.end)
         made.add_workers(workers)
         yield made
-
-
-def events(folder: Path) -> list[dict[str, object]]:
-    """What a run told, in order."""
-    path = folder / "events.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

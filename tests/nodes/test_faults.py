@@ -3,7 +3,6 @@
 ``make test-cluster`` runs the quick ones, ``make test-faults`` all; each tells the seconds to the next epoch.
 """
 
-import itertools
 import shutil
 import signal
 import subprocess
@@ -18,8 +17,9 @@ import pytest
 from lvseg.errors import RunError
 from lvseg.leaderboard import build
 from lvseg.results import read_history, read_result
+from lvseg.training.status import read_events
 from tests.distributed.weights import assert_same_weights
-from tests.nodes.cluster import Cluster, Node, cluster, ended, events, kill_all, wait_for
+from tests.nodes.cluster import Cluster, Node, cluster, ended, free_port, kill_all, wait_for
 from tests.nodes.conftest import RECORDS, SETTINGS
 
 pytestmark = pytest.mark.cluster
@@ -44,7 +44,6 @@ class Training:
         self.nodes, self.folder, self.submit = nodes, runs / name, submit
         self.words = ("train", RECORDS, *SETTINGS, *LONG, *SPREAD, *flags, "--runs", runs, "--name", name)
         self.process = self.again()
-        self._numbers = itertools.count()
 
     def again(self) -> subprocess.Popen[str]:
         self.process = self.nodes.start("submit", *self.submit, *self.words)
@@ -68,7 +67,7 @@ class Training:
         return time.monotonic() - started
 
     def starts(self) -> int:
-        return sum(event["kind"] in ("start", "resume") for event in events(self.folder))
+        return sum(event.kind in ("start", "resume") for event in read_events(self.folder))
 
 
 def assert_as_calm(folder: Path, calm: Path) -> None:
@@ -98,7 +97,7 @@ def test_a_node_dies_and_another_comes(nodes: Cluster, calm: Path, runs: Path, t
     seconds = training.seconds_to_next_epoch(pull_the_plug)
     ended(training.process)
     tell.append(f"node killed, a fresh one added: {seconds:.0f} s to the next epoch")
-    assert "lost" in [event["kind"] for event in events(training.folder)]
+    assert "lost" in [event.kind for event in read_events(training.folder)]
     assert_as_calm(training.folder, calm)
 
 
@@ -206,13 +205,14 @@ def test_a_node_dies_under_a_sweep(nodes: Cluster, records: str, runs: Path, tel
 
 
 @contextmanager
-def redis(made: Cluster, prefix: tuple[str, ...]) -> Iterator[dict[str, str]]:
-    """A store for what the head knows, and the variables that name it."""
-    port, password = 6399, "not-a-secret"
-    words = [*prefix, "redis-server", "--port", port, "--bind", made.address, "--requirepass", password, "--save", ""]
-    with subprocess.Popen([str(word) for word in words], stdout=subprocess.DEVNULL, cwd=made.folder) as server:
+def redis(made: Cluster) -> Iterator[Callable[[], None]]:
+    """A store for what the head knows, on the head's machine; gives what starts the head with it."""
+    port, password = free_port(), "not-a-secret"
+    words = ["redis-server", "--port", port, "--bind", made.address, "--requirepass", password, "--save", ""]
+    command = [*made.prefix, *map(str, words)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=made.folder) as server:
         try:
-            yield {"RAY_REDIS_ADDRESS": f"{made.address}:{port}", "RAY_REDIS_PASSWORD": password}
+            yield lambda: made.start_head("--redis-password", password, RAY_REDIS_ADDRESS=f"{made.address}:{port}")
         finally:
             server.terminate()
 
@@ -244,9 +244,9 @@ def test_the_head_is_lost_and_all_is_started_anew(tell: list[str], separate: boo
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server")
 def test_the_head_comes_back_with_redis(tell: list[str], separate: bool) -> None:
     """Its nodes stay, and a run whose driver is on another node goes on."""
-    with cluster(separate, workers=0) as own, redis(own, own.prefix) as variables:
+    with cluster(separate, workers=0) as own, redis(own) as start_head:
         own.head.kill()
-        own.start_head(**variables)
+        start_head()
         own.add_workers(2)
         (driver,) = own.add_workers(1, cpus=1, role="driver")
         runs, training = with_training(own, "redis", "--node-label", "role=!driver", driver="role=driver")
@@ -254,7 +254,7 @@ def test_the_head_comes_back_with_redis(tell: list[str], separate: bool) -> None
         starts, done = training.starts(), epochs_done(training.folder)
         started = time.monotonic()
         own.head.kill()
-        own.start_head(**variables)
+        start_head()
         back = time.monotonic() - started
         wait_for("end of the run", lambda: epochs_done(training.folder) == EPOCHS)
         tell.append(
