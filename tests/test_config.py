@@ -79,6 +79,8 @@ OUT_OF_RANGE = [
     (TrainConfig, "on_nan", "ignore", "'stop' or 'rollback'"),
     (TrainConfig, "min_workers", 0, "greater than or equal to 1"),
     (TrainConfig, "collective_timeout_s", 0, "greater than or equal to 1"),
+    (TrainConfig, "gpus_per_worker", 0, "greater than or equal to 1"),
+    (TrainConfig, "placement", "near", "'pack', 'spread', 'strict-pack' or 'strict-spread'"),
     (TrainConfig, "augment_rotation_deg", 181.0, "less than or equal to 180"),
     (TrainConfig, "augment_scale", 1.0, "less than or equal to 0.9"),
     (TrainConfig, "augment_shift", 0.6, "less than or equal to 0.5"),
@@ -110,6 +112,7 @@ def test_a_wrong_value_is_refused_with_field_value_and_range(
 
 
 UNBOUNDED = {
+    "node_label",
     *("gpu", "split_file", "xla", "profile", "augment_flip"),
     *("unet_residual", "unet_attention", "deep_supervision", "class_weights"),
 }
@@ -138,6 +141,7 @@ def test_several_faults_are_told_at_once_on_one_line() -> None:
     ("settings", "message"),
     [
         ({"batch_size": 3, "workers": 4}, "workers must be at most batch_size, got 4 and 3"),
+        ({"node_label": ("zone=a", "zone")}, "node_label must be key=value, got 'zone'"),
         ({"workers": 2, "min_workers": 3}, "min_workers must be at most workers, got 3 and 2"),
         ({"workers": 0, "gpu": True}, "gpu needs at least one worker, got workers 0"),
         ({"model": "fcn", "norm": "group"}, "norm is for the models unet and unet-light, got model 'fcn'"),

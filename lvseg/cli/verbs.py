@@ -408,6 +408,7 @@ def make_verbs(
         /,
         job_id: str | None = None,
         install: Path | None = None,
+        driver_label: str | None = None,
         detach: bool = False,
         attach: str | None = None,
     ) -> int:
@@ -420,10 +421,14 @@ def make_verbs(
             verb: What to run.
             job_id: Name of the job on the cluster; default: verb, name and time.
             install: Requirements file to install there first; default: the nodes have what lvseg needs.
+            driver_label: Label, key=value, of the nodes that the job's driver may run on, such as
+                ray.io/market-type=on-demand; default: the cluster's head.
             detach: Do not wait for the job.
             attach: Follow this job, which was submitted before.
         """
-        return jobs.submit(verb, job, job_id=job_id, install=install, detach=detach, attach=attach)
+        return jobs.submit(
+            verb, job, job_id=job_id, install=install, driver_label=driver_label, detach=detach, attach=attach
+        )
 
     stages = (phantom, check, convert, augment_preview, train, tune, evaluate, predict, export, leaderboard, report)
     verbs = (*stages, dashboard, tensorboard, models, demo, doctor, submit)

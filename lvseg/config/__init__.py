@@ -23,6 +23,7 @@ from lvseg.config.predict import OutputKind, PredictConfig, TestTimeAugmentation
 from lvseg.config.train import (
     EXECUTION_FIELDS,
     IMAGE_SIDE_MULTIPLE,
+    LABEL_PATTERN,
     MODEL_NAMES,
     AugmentConfig,
     Ingest,
@@ -30,6 +31,7 @@ from lvseg.config.train import (
     Norm,
     OnNan,
     Optimizer,
+    Placement,
     Precision,
     Schedule,
     TrainConfig,
@@ -39,6 +41,7 @@ from lvseg.config.train import (
 __all__ = [
     "EXECUTION_FIELDS",
     "IMAGE_SIDE_MULTIPLE",
+    "LABEL_PATTERN",
     "MODEL_NAMES",
     "AugmentConfig",
     "CheckConfig",
@@ -52,6 +55,7 @@ __all__ = [
     "OnNan",
     "Optimizer",
     "OutputKind",
+    "Placement",
     "Precision",
     "PredictConfig",
     "PreprocessConfig",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -13,11 +14,13 @@ from lvseg.errors import ConfigError
 Ingest = Literal["auto", "memory", "disk", "stream"]
 Loss = Literal["cross-entropy", "dice", "dice+cross-entropy", "focal-tversky", "boundary"]
 Norm = Literal["none", "group", "instance"]
+Placement = Literal["pack", "spread", "strict-pack", "strict-spread"]
 OnNan = Literal["stop", "rollback"]
 Optimizer = Literal["adam", "adamw", "sgd"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Schedule = Literal["constant", "exponential", "cosine", "polynomial", "one-cycle"]
 
+LABEL_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._/-]*=!?[A-Za-z0-9._-]+(,[A-Za-z0-9._-]+)*$"
 MODEL_NAMES = ("fc", "fcn", "unet", "unet-light")
 IMAGE_SIDE_MULTIPLE = 16
 """Every architecture halves the image four times, or must fill it exactly."""
@@ -134,9 +137,15 @@ class TrainConfig(AugmentConfig):
     min_workers: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Go on with as few workers as this when nodes are lost, and with more when they come back; default: all."""
     gpu: bool = False
-    """One GPU for each worker."""
+    """A GPU for each worker."""
+    gpus_per_worker: Annotated[int, Field(ge=1, le=64)] = 1
+    """GPUs for each worker, with gpu; a worker shares its part of the batch out among them."""
     cpus_per_worker: Annotated[int, Field(ge=1)] | None = None
     """CPU cores for each worker; default: the cores of a node, shared out."""
+    placement: Placement = "pack"
+    """Workers on few nodes, or on many; strict: all on one node, or each on a node of its own, or not at all."""
+    node_label: tuple[str, ...] = ()
+    """Workers only on nodes with these labels, key=value each; value also a,b for one of them, !a for any other."""
     steps_per_call: Annotated[int, Field(ge=1)] = 16
     """Steps run in one call of the compiled training function."""
     xla: bool = False
@@ -162,13 +171,26 @@ class TrainConfig(AugmentConfig):
             raise ConfigError(f"workers must be at most batch_size, got {self.workers} and {self.batch_size}")
         if self.min_workers is not None and self.min_workers > self.workers:
             raise ConfigError(f"min_workers must be at most workers, got {self.min_workers} and {self.workers}")
-        if self.gpu and self.workers == 0:
-            raise ConfigError("gpu needs at least one worker, got workers 0")
+        for label in self.node_label:
+            if not re.match(LABEL_PATTERN, label):
+                raise ConfigError(f"node_label must be key=value, got {label!r}")
+        self._check_gpus()
         if self.xla and self.loss == "boundary":
             raise ConfigError(
                 "xla cannot compile the boundary loss, whose maps are of changing size: choose one of them"
             )
         self._check_unet()
+
+    def _check_gpus(self) -> None:
+        if self.gpu and self.workers == 0:
+            raise ConfigError("gpu needs at least one worker, got workers 0")
+        if self.gpus_per_worker > 1 and not self.gpu:
+            raise ConfigError(f"gpus_per_worker needs gpu, got gpus_per_worker {self.gpus_per_worker} without")
+        if self.gpus_per_worker * self.workers > self.batch_size:
+            raise ConfigError(
+                f"batch_size must be at least an image for each GPU, got {self.batch_size} "
+                f"for {self.workers} worker(s) of {self.gpus_per_worker} GPUs"
+            )
 
     def _check_unet(self) -> None:
         if self.model.startswith("unet"):
@@ -189,11 +211,14 @@ EXECUTION_FIELDS = frozenset(
         "collective_timeout_s",
         "cpus_per_worker",
         "gpu",
+        "gpus_per_worker",
         "ingest",
         "max_failures",
         "min_workers",
         "mlflow",
+        "node_label",
         "picture_every",
+        "placement",
         "profile",
         "steps_per_call",
         "workers",

@@ -147,7 +147,7 @@ def _mark(content: Any) -> str:
 
 
 def _draw_table(app: Dash, reader: Reader) -> None:
-    app.clientside_callback(
+    app.clientside_callback(  # type: ignore[no-untyped-call]
         _SHOWN_KEYS, Output("shown", "data"), Input("grid", "virtualRowData"), Input("grid", "filterModel")
     )
 

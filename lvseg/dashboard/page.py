@@ -86,10 +86,10 @@ def _choice(name: str, options: Any, value: str | None) -> dcc.Dropdown:
     )
 
 
-def _graph(name: str, *, still: bool = False) -> dcc.Graph:
+def _graph(name: str, *, still: bool = False) -> html.Div:
     # Without a figure Plotly would draw empty axes.
     empty = {"data": [], "layout": {"xaxis": {"visible": False}, "yaxis": {"visible": False}}}
-    config = _STILL if still else _PLOT_CONFIG
+    config: Any = _STILL if still else _PLOT_CONFIG
     return html.Div(dcc.Graph(id=name, figure=empty, config=config, style={"height": "100%"}), className="plot")
 
 
@@ -181,7 +181,7 @@ def _picture(trial: Trial) -> list[Any]:
     if found is None:
         return []
     about = f"Image, label and prediction after epoch {found.epoch}"
-    caption = [
+    caption: Any = [
         "Image; ",
         html.I("label", className="label"),
         "; ",

@@ -14,16 +14,23 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
 
 from lvseg.config import TrainConfig, TuneConfig
 from lvseg.distributed.ingest import choose_ingest
 from lvseg.distributed.metrics import RunGauges
+from lvseg.distributed.placement import (
+    beside_the_driver,
+    live_nodes,
+    require_place,
+    runs_at_once,
+    share_of_cpus,
+    wanted,
+)
 from lvseg.distributed.session import ray_session, worker_environment
 from lvseg.distributed.storage import everywhere, ray_storage
 from lvseg.distributed.train import one_line, run_training
-from lvseg.errors import ConfigError, LvsegError, RunError, StoppedError, TrainingError
+from lvseg.errors import LvsegError, RunError, StoppedError, TrainingError
 from lvseg.ledger import run_path
 from lvseg.records import Manifest, read_manifest
 from lvseg.results import RESULT_FILE, RunResult, read_history, read_result
@@ -93,19 +100,13 @@ def plan_resources(sweep: Sweep) -> Resources:
         ConfigError: not one trial fits.
         RecordsError: the records cannot be used.
     """
-    total = ray.cluster_resources()
-    workers, gpu = max(1, sweep.base.workers), sweep.base.gpu
+    nodes, want = live_nodes(), wanted(sweep.base)
+    require_place(nodes, want, sweep.base.cpus_per_worker or 1)
     limit = min(sweep.trials, sweep.tune.concurrency or sweep.trials)
-    if gpu:
-        limit = min(limit, int(total.get("GPU", 0)) // workers)
-    cpus = sweep.base.cpus_per_worker or max(1, int(total.get("CPU", 1)) // max(1, limit * workers))
-    limit = min(limit, int(total.get("CPU", 0)) // (cpus * workers))
-    if limit < 1:
-        kind = "GPUs" if gpu and total.get("GPU", 0) < workers else "CPUs"
-        found = int(total.get(kind[:3], 0))
-        raise ConfigError(f"workers: a trial of {workers} does not fit: the cluster has {found} {kind}")
+    limit = min(limit, runs_at_once(nodes, want, sweep.base.cpus_per_worker or 1))
+    cpus = sweep.base.cpus_per_worker or share_of_cpus(nodes, want, limit)
     data = sweep.trial(sweep.folder, read_manifest(sweep.records)).data
-    ingest = choose_ingest(sweep.base.ingest, data, sweep.records, workers, limit)
+    ingest = choose_ingest(sweep.base.ingest, data, sweep.records, want.workers, limit)
     return Resources(cpus=cpus, concurrency=limit, ingest=ingest)
 
 
@@ -142,7 +143,8 @@ def run_sweep(sweep: Sweep, resources: Resources, progress: Progress = _no_progr
         run_config=tune.RunConfig(
             **ray_storage(sweep.folder),
             name=f"{TUNE_FOLDER}/{time.time_ns()}",
-            failure_config=tune.FailureConfig(max_failures=1),
+            # A trial whose node is lost goes on from its last checkpoint on another.
+            failure_config=tune.FailureConfig(max_failures=sweep.base.max_failures),
             callbacks=[_Reports(progress)],
             verbose=0,
         ),
@@ -201,11 +203,14 @@ def _domain(dimension: Dimension) -> Any:
     return tune.uniform(low, high) if dimension.kind == "uniform" else tune.loguniform(low, high)
 
 
-def _trial_resources(base: TrainConfig, resources: Resources) -> Any:
+def _trial_resources(base: TrainConfig, resources: Resources) -> tune.PlacementGroupFactory:
     if base.workers > 1:
-        # The workers are placed by the Ray Train run inside the trial.
-        return {"CPU": 0.01}
-    return {"CPU": resources.cpus, **({"GPU": 1} if base.gpu else {})}
+        # The workers are placed by the Ray Train run inside the trial, which itself only looks on: it takes no core
+        # that a worker may need, and is where the driver is, off the nodes that may be taken away.
+        return tune.PlacementGroupFactory([beside_the_driver()])
+    want = wanted(base)
+    labels = {"bundle_label_selector": [dict(want.labels)]} if want.labels else {}
+    return tune.PlacementGroupFactory([want.bundle(resources.cpus)], want.strategy, **labels)
 
 
 class _Reports(tune.Callback):  # type: ignore[misc]

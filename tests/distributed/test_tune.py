@@ -103,7 +103,9 @@ def test_trials_of_two_workers_fit_beside_each_other(made: tuple[Path, Manifest]
 def test_trial_that_cannot_fit_is_refused(made: tuple[Path, Manifest], tmp_path: Path) -> None:
     cores = int(ray.cluster_resources()["CPU"])
     base = dataclasses.replace(BASE, workers=cores + 1, batch_size=cores + 1)
-    with pytest.raises(ConfigError, match=f"a trial of {cores + 1} does not fit: the cluster has {cores} CPUs"):
+    with pytest.raises(
+        ConfigError, match=rf"{cores + 1} worker\(s\) of 1 CPU\(s\) need {cores + 1}, this machine has {cores}"
+    ):
         plan_resources(sweep_of(made, tmp_path / "sweep", base=base))
 
 
