@@ -29,7 +29,7 @@ from lvseg.slices import CLASSES
 from lvseg.store import UPath, open_whole, write_text
 from lvseg.training.order import training_rows
 from lvseg.training.precision import with_precision
-from lvseg.training.state import CHECKPOINT_WEIGHTS, Outcome
+from lvseg.training.state import CHECKPOINT_WEIGHTS, Outcome, RunState
 from lvseg.training.status import record_event
 from lvseg.versions import versions
 
@@ -175,7 +175,7 @@ def open_run(run: Run) -> RunResult | None:
             raise RunError(f"{run.folder}: holds other files, not a run; choose another name")
         if (run.folder / RESULT_FILE).exists():
             result = read_result(run.folder)
-            if result.status == "finished":
+            if result.status != "failed":
                 return result
             (run.folder / RESULT_FILE).unlink()
         if (run.folder / STOP_NAME).exists():
@@ -247,16 +247,28 @@ def close_run(run: Run, outcome: Outcome, finish: Callable[[], RunResult]) -> Ru
 
 def finish_run(run: Run, outcome: Outcome, best_checkpoint: Path | UPath | None) -> RunResult:
     """Keep the best weights and write ``result.json``, of a finished or of a failed run."""
-    if best_checkpoint is not None and outcome.error is None:
-        best = best_checkpoint / CHECKPOINT_WEIGHTS
-        with best.open("rb") as weights, open_whole(run.folder / WEIGHTS_NAME) as kept:
-            shutil.copyfileobj(weights, kept)
+    if outcome.error is None:
+        _keep_weights(run, best_checkpoint)
     return _end(run, _result(run, outcome))
 
 
 def fail_run(run: Run, error: str) -> RunResult:
     """Write the ``result.json`` of a run that ended before it had anything to tell."""
     return _end(run, dataclasses.replace(_blank(run), status="failed", error=error))
+
+
+def end_early(run: Run, state: RunState, best_checkpoint: UPath | None) -> RunResult:
+    """Keep the best weights and write ``result.json`` of a trial that its sweep has ended before its last epoch."""
+    _keep_weights(run, best_checkpoint)
+    outcome = Outcome(state=state, parameters=state.parameters)
+    return _end(run, dataclasses.replace(_result(run, outcome), status="stopped early"))
+
+
+def _keep_weights(run: Run, best_checkpoint: Path | UPath | None) -> None:
+    if best_checkpoint is not None:
+        best = best_checkpoint / CHECKPOINT_WEIGHTS
+        with best.open("rb") as weights, open_whole(run.folder / WEIGHTS_NAME) as kept:
+            shutil.copyfileobj(weights, kept)
 
 
 def _end(run: Run, result: RunResult) -> RunResult:

@@ -21,8 +21,8 @@ LEVELS = (
     {"sources", "phantom", "split"},
     {"records", "quality"},
     {"models", "losses", "pipeline"},
-    {"training", "run_folder", "space"},
-    {"leaderboard", "report", "progress", "scoring"},
+    {"training", "run_folder", "space", "sweep"},
+    {"leaderboard", "report", "progress", "scoring", "warm_start", "sweep_cost"},
     {"distributed"},
     {"cli", "demo"},
 )

@@ -190,7 +190,7 @@ def build(runs: UPath, view: View = View(), *, allow_empty: bool = False) -> Lea
     gathered = gather(runs)
     rows = [_row(found) for found in gathered.found]
     failed = sorted((row for row in rows if row.result.status == "failed"), key=lambda row: row.name)
-    finished = [row for row in rows if row.result.status == "finished"]
+    finished = [row for row in rows if row.result.status != "failed"]
     if not finished and not allow_empty:
         raise RunError(f"{runs}: no finished run, found {len(failed)} failed and {len(gathered.damaged)} unreadable")
     groups = [view.apply(_rank(group)) for group in _groups(view.filter(finished), view)]
