@@ -19,11 +19,12 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from lvseg import __version__
-from lvseg.config import EXECUTION_FIELDS, IMAGE_SIDE_MULTIPLE, Structures, TrainConfig, read_yaml
+from lvseg.config import EXECUTION_FIELDS, IMAGE_SIDE_MULTIPLE, SplitMethod, Structures, TrainConfig, read_yaml
 from lvseg.errors import ConfigError, RecordsError, RunError, StoppedError, TrainingError
 from lvseg.ledger import report
 from lvseg.records import Manifest
 from lvseg.records.course_tfrecord import REFUSAL
+from lvseg.records.folds import for_run
 from lvseg.results import ORIGIN_FILE, RESULT_FILE, EpochRow, RunResult, read_result
 from lvseg.slices import CLASSES
 from lvseg.store import UPath, open_whole, write_text
@@ -71,7 +72,7 @@ class Run:
         Raises:
             RecordsError: the configuration's fold does not fit the records.
         """
-        return self.manifest.for_fold(self.config.fold, self.records)
+        return for_run(self.manifest, self.records, self.config.fold, self.config.folds)
 
     def check_fits(self) -> None:
         """Refuse before anything starts what cannot work.
@@ -319,13 +320,18 @@ def _blank(run: Run) -> RunResult:
         train_images=_images(run, "train"),
         val_images=_images(run, "val"),
         labels=run.manifest.labels,
-        split=run.manifest.split,
+        split=_split(run),
         records_sha256=run.manifest.records_sha256,
         config=dataclasses.asdict(run.config),
         command=run.command(),
         versions=versions(),
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _split(run: Run) -> SplitMethod:
+    """As the run was split: in folds by patient, whatever the records are."""
+    return "kfold" if run.config.folds is not None else run.manifest.split
 
 
 def _images(run: Run, split: str) -> int:

@@ -55,11 +55,10 @@ def places(nodes: Sequence[Node], cpus: float, gpus: float) -> int:
 
 
 def _on_node(node: Node, cpus: float, gpus: float) -> int:
-    fit = int(node.cpus / cpus + _EPSILON)
-    if not gpus:
-        return fit
-    whole = int(1 / gpus + _EPSILON) * int(node.gpus) if gpus < 1 else int(node.gpus / gpus + _EPSILON)
-    return min(fit, whole)
+    fit = node.cpus // cpus
+    if gpus:
+        fit = min(fit, int(1 / gpus + _EPSILON) * int(node.gpus) if gpus < 1 else node.gpus // gpus)
+    return int(fit)
 
 
 def allot(nodes: Sequence[Node], need: Need, *, can_grow: bool = False) -> Allotment:
@@ -75,7 +74,7 @@ def allot(nodes: Sequence[Node], need: Need, *, can_grow: bool = False) -> Allot
     cpus = need.cpus or _shared_cpus(nodes, wanted * need.workers, need.gpus)
     fit = places(nodes, cpus, need.gpus) // need.workers
     if fit < 1 and not can_grow:
-        raise ConfigError(_refusal(nodes, need, cpus))
+        raise ConfigError(_refusal(nodes, need))
     if can_grow and need.concurrency is not None:
         return Allotment(cpus=cpus, gpus=need.gpus, concurrency=wanted, waits=fit < wanted)
     if fit < 1:
@@ -91,9 +90,11 @@ def _shared_cpus(nodes: Sequence[Node], workers: int, gpus: float) -> int:
     return next((cpus for cpus in range(most, 1, -1) if places(nodes, cpus, gpus) >= workers), 1)
 
 
-def _refusal(nodes: Sequence[Node], need: Need, cpus: int) -> str:
+def _refusal(nodes: Sequence[Node], need: Need) -> str:
+    cpus = need.cpus or 1
     total_cpus, total_gpus = int(sum(node.cpus for node in nodes)), int(sum(node.gpus for node in nodes))
-    lacking = "GPUs" if need.gpus and places(nodes, cpus, need.gpus) < places(nodes, cpus, 0) else "CPUs"
+    roomy = [Node(cpus=1e9, gpus=node.gpus) for node in nodes]
+    lacking = "GPUs" if need.gpus and places(roomy, cpus, need.gpus) < need.workers else "CPUs"
     found = total_gpus if lacking == "GPUs" else total_cpus
     each = f" with {cpus} CPUs each" if cpus > 1 else ""
     across = " on one node" if lacking == "CPUs" and total_cpus >= cpus * need.workers else ""

@@ -29,6 +29,7 @@ from lvseg.evaluation import (
 from lvseg.ledger import Evaluated, report
 from lvseg.logs import utc_now
 from lvseg.records import SCHEMA, Manifest, read_manifest, table_to_slices
+from lvseg.records.folds import for_run
 from lvseg.results import RESULT_FILE, extremes_path, read_result
 from lvseg.run_folder import CONFIG_NAME, WEIGHTS_NAME, Origin, read_origin
 from lvseg.slices import CAVITY, CLASSES, MYOCARDIUM, Slice
@@ -99,10 +100,13 @@ def evaluate_run(
         raise RunError(f"{run}: has no {WEIGHTS_NAME}: the run has not finished")
     config = from_mapping(TrainConfig, read_yaml(run / CONFIG_NAME))
     manifest = read_manifest(records)
+    origin = read_origin(run)
     if manifest.split == "kfold":
         manifest = manifest.for_fold(config.fold, records)
+    elif config.folds is not None and manifest.records_sha256 == origin.records_sha256:
+        # The records' own validation patients have trained in other folds.
+        manifest = for_run(manifest, records, config.fold, config.folds)
     shape = manifest.image_shape(records)
-    origin = read_origin(run)
     engine = Engine(config, shape, tf.distribute.get_strategy(), CLASSES[origin.structures])
     with local_copy(run / WEIGHTS_NAME) as weights:
         load_weights(weights, engine.model)
