@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -262,7 +263,9 @@ def end_early(run: Run, state: RunState, best_checkpoint: UPath | None) -> RunRe
     """Keep the best weights and write ``result.json`` of a trial that its sweep has ended before its last epoch."""
     _keep_weights(run, best_checkpoint)
     outcome = Outcome(state=state, parameters=state.parameters)
-    return _end(run, dataclasses.replace(_result(run, outcome), status="stopped early"))
+    # A scheduler may have its say at the last epoch too.
+    status: Literal["finished", "stopped early"] = "finished" if state.is_done(run.config) else "stopped early"
+    return _end(run, dataclasses.replace(_result(run, outcome), status=status))
 
 
 def _keep_weights(run: Run, best_checkpoint: Path | UPath | None) -> None:

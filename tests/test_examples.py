@@ -11,12 +11,19 @@ import pytest
 
 import lvseg.phantom
 from lvseg import cli
-from lvseg.cli import boards, data, jobs, training
+from lvseg.cli import boards, data, jobs, training, tuning
 from lvseg.config import TrainConfig, from_mapping, read_yaml
 from lvseg.space import read_space
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "cluster/README.md", "docs/augmentation.md", "docs/training.md", "docs/leaderboard.md")
+DOCUMENTS = (
+    "README.md",
+    "cluster/README.md",
+    "docs/augmentation.md",
+    "docs/training.md",
+    "docs/leaderboard.md",
+    "docs/sweeps.md",
+)
 
 
 def test_the_example_settings_are_valid() -> None:
@@ -52,7 +59,7 @@ def test_documented_commands_are_accepted(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.chdir(ROOT)
     summary = SimpleNamespace(patients=0, images=0, endocardium_contours=0)
     monkeypatch.setattr(lvseg.phantom, "write_phantom", lambda *_, **__: summary)
-    for room in (boards, data, jobs, training):
+    for room in (boards, data, jobs, training, tuning):
         for name, function in inspect.getmembers(room, inspect.isfunction):
             if function.__module__ == room.__name__:
                 monkeypatch.setattr(room, name, lambda *_, **__: 0)

@@ -14,7 +14,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,11 @@ class Scores:
         return {**metrics, SCORE: score, OBJECTIVE: self._best}
 
 
-def run_trial(params: dict[str, Any], *, plan: TrialPlan) -> None:
+Training = Callable[["Run", "TrialPlan", "Scores"], None]
+"""Trains a run from where it is, and reports every epoch."""
+
+
+def run_trial(params: dict[str, Any], *, plan: TrialPlan, train: Training | None = None) -> None:
     """Train one trial to its end, or on from its last checkpoint; or report again how it went."""
     os.environ.update(quiet_environment())
     sweep = plan.sweep
@@ -83,7 +87,8 @@ def run_trial(params: dict[str, Any], *, plan: TrialPlan) -> None:
         _raise_again(folder, plan.started)
         if pbt:
             take_over(run)
-        (_train_group if run.config.workers > 1 else _train_here)(run, plan, scores)
+        train = train or (_train_group if run.config.workers > 1 else _train_here)
+        train(run, plan, scores)
     except LvsegError as error:
         if not isinstance(error, StoppedError) and not (folder / RESULT_FILE).exists():
             fail_run(run, str(error))

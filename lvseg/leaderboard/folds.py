@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import os
 import re
 import statistics
 from collections import defaultdict
@@ -89,7 +89,12 @@ def _key(row: Row) -> str:
 
 def _made(rows: list[Row]) -> CrossValidation:
     result = rows[0].result
-    common = os.path.commonprefix([row.name for row in rows])
+    common = "".join(
+        letters[0]
+        for letters in itertools.takewhile(
+            lambda each: len(set(each)) == 1, zip(*(row.name for row in rows), strict=False)
+        )
+    )
     return CrossValidation(
         name=_FOLD_OF_NAME.sub("", common) or rows[0].name,
         model=result.model,
