@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from ray import tune
 from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, Repeater, Searcher
+from ray.tune.search.repeater import TRIAL_INDEX
 
 from lvseg.space import Dimension, Settings, choose
 from lvseg.sweep import Sweep, recorded_settings
@@ -25,10 +26,11 @@ def parameters(sweep: Sweep) -> dict[str, Any]:
     if sweep.tune.search == "tpe":
         return {}
     space: dict[str, Any] = {key: _domain(dimension) for key, dimension in sweep.drawn.items()}
-    if sweep.gridded:
-        space[GRID] = tune.grid_search(sweep.grid[: sweep.draws] if sweep.tune.search == "grid" else sweep.grid)
+    cells = sweep.grid[: sweep.draws] if sweep.tune.search == "grid" else sweep.grid
     if sweep.folds > 1:
-        space[FOLD] = tune.grid_search(list(range(sweep.folds)))
+        cells = [cell | {FOLD: fold} for cell in cells for fold in range(sweep.folds)]
+    if sweep.gridded or sweep.folds > 1:
+        space[GRID] = tune.grid_search(cells)
     return space
 
 
@@ -43,7 +45,7 @@ def settings_of(sweep: Sweep, params: Mapping[str, Any]) -> Settings:
     """A trial's settings from its parameters: conditional ones only where they count."""
     flat = {**params, **(params.get(GRID) or {})}
     chosen = choose(sweep.space, sweep.base, lambda key, _: flat[key])
-    fold = params.get(FOLD)
+    fold = _fold(params)
     return chosen if fold is None else chosen | {FOLD: int(fold)}
 
 
@@ -52,7 +54,11 @@ def trial_place(sweep: Sweep, trial_id: str, params: Mapping[str, Any]) -> str:
     number = params.get(NUMBER)
     if number is None:
         number = int(trial_id.rsplit("_", 1)[-1]) // sweep.folds
-    return sweep.trial_name(int(number), params.get(FOLD))
+    return sweep.trial_name(int(number), _fold(params))
+
+
+def _fold(params: Mapping[str, Any]) -> int | None:
+    return (params.get(GRID) or {}).get(FOLD, params.get(TRIAL_INDEX))
 
 
 def _domain(dimension: Dimension) -> Any:
@@ -72,9 +78,12 @@ def search_algorithm(sweep: Sweep, concurrency: int) -> Any:
     """What draws the trials' settings; the same sweep called again has the same trials."""
     if sweep.tune.search == "tpe":
         return _tpe(sweep, concurrency)
-    # The draw is seeded: trial N has the same settings again. Folds of a trial share its draw.
+    # The draw is seeded: trial N has the same settings again. Folds of a trial share its draw. In population based
+    # training they change on the way: it goes on with those that trials have now.
+    known = recorded_settings(sweep) if sweep.tune.scheduler == "pbt" else {}
+    starts = [known[number] for number in sorted(known)] or list(sweep.warm)
     return BasicVariantGenerator(
-        points_to_evaluate=[dict(settings) for settings in sweep.warm] or None,
+        points_to_evaluate=[dict(settings) for settings in starts] or None,
         constant_grid_search=sweep.folds > 1,
         random_state=sweep.tune.search_seed,
         max_concurrent=concurrency,

@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import ray
 
 from lvseg.config import TrainConfig, TuneConfig, read_yaml
+from lvseg.distributed.groups import GroupSweeper, groups_of_this_job
 from lvseg.distributed.tune import plan_resources, run_sweep
 from lvseg.leaderboard import build
 from lvseg.records import Manifest
