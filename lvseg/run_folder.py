@@ -195,7 +195,7 @@ def _require_same(run: Run) -> None:
     if origin.records_sha256 != run.manifest.records_sha256:
         raise RunError(f"run {run.name} was trained on other records ({origin.records}); choose another name")
     before = read_yaml(run.folder / CONFIG_NAME)
-    now = dataclasses.asdict(run.config)
+    now = yaml.safe_load(yaml.safe_dump(dataclasses.asdict(run.config)))  # a tuple is a list in the file
     differing = [key for key in now if key not in EXECUTION_FIELDS and before.get(key) != now[key]]
     if differing:
         changes = ", ".join(f"{key} was {before.get(key)}, is {now[key]}" for key in differing)

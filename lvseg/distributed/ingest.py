@@ -17,6 +17,7 @@ import ray.train
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lvseg.config import Ingest
+from lvseg.distributed.session import is_private_cluster
 from lvseg.distributed.storage import everywhere
 from lvseg.errors import RecordsError
 from lvseg.records import Manifest, read_rows
@@ -49,6 +50,8 @@ def choose_ingest(
 
 def _least_room(nodes: list[dict[str, Any]]) -> int:
     """Room in the cache folder of the node that has least."""
+    if is_private_cluster():
+        return free_bytes(cache_folder())  # this machine is the only node: no process need be started for it
     ask = ray.remote(num_cpus=0)(lambda: free_bytes(cache_folder()))
     asked = [
         ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote()

@@ -156,17 +156,20 @@ def _decoded(dimension: Dimension, code: Any) -> Any:
 
 
 class _Numbered(Searcher):  # type: ignore[misc]
-    """Gives every trial its number: those that have begun keep theirs."""
+    """Gives every trial its number: those that have begun keep theirs.
+
+    Ray Tune saves a search by what it calls ``searcher``, and Optuna's cannot be pickled; it need not be.
+    """
 
     def __init__(self, searcher: Searcher, begun: list[int]) -> None:
         super().__init__(metric=searcher.metric, mode=searcher.mode)
-        self.searcher = searcher
+        self._drawing = searcher
         self._begun = list(begun)
         self._next = begun[-1] + 1 if begun else 0
 
     def suggest(self, trial_id: str) -> Any:
         """The searcher's settings, and the trial's number."""
-        settings = self.searcher.suggest(trial_id)
+        settings = self._drawing.suggest(trial_id)
         if not isinstance(settings, dict):
             return settings
         number = self._begun.pop(0) if self._begun else self._next
@@ -175,11 +178,11 @@ class _Numbered(Searcher):  # type: ignore[misc]
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Passed on."""
-        self.searcher.on_trial_result(trial_id, result)
+        self._drawing.on_trial_result(trial_id, result)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Passed on."""
-        self.searcher.on_trial_complete(trial_id, result, error)
+        self._drawing.on_trial_complete(trial_id, result, error)
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         """Everything is set."""
