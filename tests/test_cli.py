@@ -47,9 +47,9 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     import lvseg.distributed.convert
     import lvseg.distributed.session
     import lvseg.distributed.train
-    import lvseg.distributed.tune
+    import lvseg.distributed.trial
 
-    for module in (lvseg.distributed.session, lvseg.distributed.convert, lvseg.distributed.tune):
+    for module in (lvseg.distributed.session, lvseg.distributed.convert, lvseg.distributed.trial):
         monkeypatch.setattr(module, "ray_session", refuse)
 
 

@@ -60,6 +60,7 @@ OUT_OF_RANGE = [
     (TrainConfig, "picture_every", -1, "greater than or equal to 0"),
     (TrainConfig, "max_failures", -1, "greater than or equal to 0"),
     (TrainConfig, "fold", -1, "greater than or equal to 0"),
+    (TrainConfig, "folds", 1, "greater than or equal to 2"),
     (TrainConfig, "unet_width", 2, "greater than or equal to 4"),
     (TrainConfig, "unet_depth", 5, "less than or equal to 4"),
     (TrainConfig, "unet_stem", 3, "1, 2 or 4"),
@@ -95,6 +96,16 @@ OUT_OF_RANGE = [
     (TuneConfig, "trials", 0, "greater than or equal to 1"),
     (TuneConfig, "concurrency", 0, "greater than or equal to 1"),
     (TuneConfig, "search_seed", 2**31, "less than 2147483648"),
+    (TuneConfig, "search", "bayes", "'random', 'grid' or 'tpe'"),
+    (TuneConfig, "scheduler", "hyperband", "'none', 'asha', 'median' or 'pbt'"),
+    (TuneConfig, "rung_epochs", 0, "greater than or equal to 1"),
+    (TuneConfig, "reduction_factor", 1, "greater than or equal to 2"),
+    (TuneConfig, "warm_start", -1, "greater than or equal to 0"),
+    (TuneConfig, "gpus_per_trial", 1.5, "less than or equal to 1"),
+    (TuneConfig, "gpus_per_trial", 0.3, "must be 1 / n or 1"),
+    (TuneConfig, "max_hours", 0.0, "greater than 0"),
+    (TuneConfig, "target_dice", 1.1, "less than or equal to 1"),
+    (TuneConfig, "trial_timeout_s", 0, "greater than or equal to 1"),
 ]
 
 

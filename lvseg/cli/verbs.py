@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
-from lvseg.cli import boards, data, jobs, monitoring, training
+from lvseg.cli import boards, data, jobs, monitoring, training, tuning
 from lvseg.cli import export as exports
 from lvseg.cli import predict as prediction
 from lvseg.cli.terminal import open_console
@@ -206,6 +206,7 @@ def make_verbs(
         config: Path | None = None,
         runs: Location = UPath("runs"),  # noqa: B008 -- a value
         name: str | None = None,
+        dry_run: bool = False,
         verbose: bool = False,
     ) -> int:
         """Sweep over training settings; the same command with the same name goes on where it stopped.
@@ -218,9 +219,10 @@ def make_verbs(
             config: YAML file with the settings that do not vary, or a recipe; flags go before it.
             runs: Folder of runs, on storage that every node sees; a path or a URI.
             name: Name of the sweep; default: model and time.
+            dry_run: Only print what would be tried, and what it would cost.
             verbose: Show Ray's and TensorFlow's own messages.
         """
-        return training.tune(records, settings, sweep, space, runs, name, verbose=verbose)
+        return tuning.tune(records, settings, sweep, space, runs, name, dry_run=dry_run, verbose=verbose)
 
     def evaluate(
         run: Annotated[tyro.conf.Positional[Location | None], tyro.conf.arg(metavar="[RUN]")] = None,

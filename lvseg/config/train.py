@@ -19,6 +19,8 @@ OnNan = Literal["stop", "rollback"]
 Optimizer = Literal["adam", "adamw", "sgd"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Schedule = Literal["constant", "exponential", "cosine", "polynomial", "one-cycle"]
+Search = Literal["random", "grid", "tpe"]
+Scheduler = Literal["none", "asha", "median", "pbt"]
 
 LABEL_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._/-]*=!?[A-Za-z0-9._-]+(,[A-Za-z0-9._-]+)*$"
 MODEL_NAMES = ("fc", "fcn", "unet", "unet-light")
@@ -130,6 +132,9 @@ class TrainConfig(AugmentConfig):
     """Seed of the weights' start values, of the order of images and of their augmentation."""
     fold: Annotated[int, Field(ge=0)] | None = None
     """Fold that validates, of records split into folds; the others train."""
+    folds: Annotated[int, Field(ge=2, le=100)] | None = None
+    """Cross-validation by patient: a run for each fold, which validates while the others train. The folds are those
+    of the records, or else made of their training and validation patients; test patients are left out."""
 
     workers: Annotated[int, Field(ge=0, le=4096)] = 1
     """Training processes; the batch is shared out among them. 0: this process, without Ray. On the command line
@@ -174,6 +179,8 @@ class TrainConfig(AugmentConfig):
         for label in self.node_label:
             if not re.match(LABEL_PATTERN, label):
                 raise ConfigError(f"node_label must be key=value, got {label!r}")
+        if self.folds is not None and self.fold is not None and self.fold >= self.folds:
+            raise ConfigError(f"fold must be below folds, got {self.fold} and {self.folds}")
         self._check_gpus()
         if self.xla and self.loss == "boundary":
             raise ConfigError(
@@ -232,9 +239,39 @@ EXECUTION_FIELDS = frozenset(
 class TuneConfig(Validated):
     """One sweep over training settings."""
 
-    trials: Annotated[int, Field(ge=1, le=100_000)] = 8
-    """Trials to run; a grid in the space is run whole, this many times."""
+    trials: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Trials to run; default: 8, of a grid search all of the grid. With the random search a grid in the space is run
+    whole, this many times."""
+    search: Search = "random"
+    """How settings are chosen: drawn at random, every combination, or by Optuna's TPE, which learns from the trials
+    that have ended."""
+    scheduler: Scheduler = "none"
+    """Which trials end early: none, those behind at the rungs of ASHA, those below the median of the others; pbt: weak
+    trials go on from strong ones' weights, with changed settings."""
+    rung_epochs: Annotated[int, Field(ge=1)] = 4
+    """ASHA and median: epochs before a trial may end early. PBT: epochs between two exchanges."""
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    """ASHA: one in so many goes on at a rung; the next rung is so many times later."""
+    search_seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of the search."""
+    warm_start: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Begin with the settings of so many of the best runs on the same records in the folder of runs."""
+
     concurrency: Annotated[int, Field(ge=1)] | None = None
     """Trials at the same time; default: as many as the cluster's CPUs or GPUs hold."""
-    search_seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Seed of the random search."""
+    gpus_per_trial: Annotated[float, Field(gt=0, le=1)] | None = None
+    """With gpu and one worker: part of a GPU for each trial, 0.25 for four on one; default: a whole one."""
+    max_hours: Annotated[float, Field(gt=0)] | None = None
+    """Hours after which this call ends; the same command goes on."""
+    target_dice: Annotated[float, Field(gt=0, le=1)] | None = None
+    """The sweep ends when a trial's validation Dice reaches this."""
+    trial_timeout_s: Annotated[int, Field(ge=1)] = 1800
+    """A trial of one worker that makes no step for so long is ended, and tried once more."""
+
+    def __post_init__(self) -> None:
+        if self.gpus_per_trial is not None and self.gpus_per_trial < 1 and not (1 / self.gpus_per_trial).is_integer():
+            raise ConfigError(f"gpus_per_trial must be 1 / n or 1, such as 0.5 or 0.25, got {self.gpus_per_trial}")
+
+
+SWEEP_IDENTITY = ("search", "scheduler", "rung_epochs", "reduction_factor", "search_seed", "warm_start")
+"""Settings of ``TuneConfig`` that decide which trials a sweep has; the others may change when it is gone on with."""
