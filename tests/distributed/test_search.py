@@ -4,11 +4,13 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 from ray import tune
+from ray.exceptions import OutOfMemoryError
 from ray.tune.experiment import Experiment
 from ray.tune.search import SearchGenerator
 
@@ -21,6 +23,7 @@ from lvseg.distributed.search import (
     settings_of,
     trial_place,
 )
+from lvseg.distributed.tune import _why
 from lvseg.errors import ConfigError
 from lvseg.space import Dimension
 from lvseg.sweep import Sweep
@@ -144,3 +147,19 @@ def test_what_does_not_go_together_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         sweep_of(tmp_path, space, TrainConfig(**base), **settings).check()
+
+
+@pytest.mark.parametrize(
+    ("error", "silent", "why"),
+    [
+        (
+            OutOfMemoryError("2 worker(s) were killed due to the node running low on memory."),
+            False,
+            "ran out of memory",
+        ),
+        (RuntimeError("worker died, perhaps killed by the OOM killer due to high memory usage"), False, "process died"),
+        (RuntimeError("worker died"), True, "made no step for 60 s"),
+    ],
+)
+def test_why_a_trial_died(error: Exception, silent: bool, why: str) -> None:
+    assert _why(SimpleNamespace(get_pickled_error=lambda: error), silent, 60) == why
