@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ray import tune
+from ray.exceptions import OutOfMemoryError
 
 from lvseg.config import TrainConfig
 from lvseg.distributed.capacity import Allotment, Need, Node, allot
@@ -46,6 +47,9 @@ TUNE_FOLDER = ".tune"
 """Ray Tune's own files, below the sweep's folder."""
 KEPT_EXCHANGES = 4
 """Checkpoints of a trial that population based training keeps: one that is being copied must stay."""
+
+LOW_MEMORY = "running low on memory"
+"""What Ray's memory monitor says of a process that it ends; of any dead one Ray says that memory may be the reason."""
 
 Progress = Callable[[str, int, float], None]
 """Called with a trial's name, its epoch and its validation Dice."""
@@ -241,7 +245,7 @@ class Watch(tune.Callback):  # type: ignore[misc]
 def _why(trial: Any, hung: bool, seconds: int) -> str:
     error = trial.get_pickled_error() or trial.get_error()
     text = " ".join(str(error).split())
-    if "OOM" in text or "memory" in text.lower():
+    if isinstance(error, OutOfMemoryError) or LOW_MEMORY in text:
         return "ran out of memory"
     return f"made no step for {seconds} s" if hung else "process died"
 

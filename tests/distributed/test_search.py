@@ -1,13 +1,16 @@
 """What is searched, in Ray Tune's terms; no cluster, no trials."""
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 from ray import tune
+from ray.exceptions import OutOfMemoryError
 from ray.tune.experiment import Experiment
 from ray.tune.search import SearchGenerator
 
@@ -20,6 +23,7 @@ from lvseg.distributed.search import (
     settings_of,
     trial_place,
 )
+from lvseg.distributed.tune import _why
 from lvseg.errors import ConfigError
 from lvseg.space import Dimension
 from lvseg.sweep import Sweep
@@ -41,6 +45,11 @@ def sweep_of(folder: Path, space: dict[str, Dimension], base: TrainConfig | None
     return Sweep(folder=folder, base=base, space=space, tune=TuneConfig(**settings), records=folder, warm=warm)
 
 
+def score(settings: dict[str, Any]) -> float:
+    """The higher the nearer the learning rate is to 0.01."""
+    return 1 / (1 + abs(math.log10(settings["learning_rate"] / 0.01))) if "learning_rate" in settings else 0.5
+
+
 def trials(sweep: Sweep) -> Iterator[tuple[str, dict[str, Any]]]:
     """(folder, settings) of every trial; each is written down as begun, and has a score."""
     tune.register_trainable("idle", lambda config: None)
@@ -56,7 +65,7 @@ def trials(sweep: Sweep) -> Iterator[tuple[str, dict[str, Any]]]:
         config = dataclasses.asdict(dataclasses.replace(sweep.base, **settings))
         listed = {key: list(value) if isinstance(value, tuple) else value for key, value in config.items()}
         (sweep.folder / name / "config.yaml").write_text(yaml.safe_dump(listed))
-        search.on_trial_complete(trial.trial_id, {OBJECTIVE: 0.5, "training_iteration": 1})
+        search.on_trial_complete(trial.trial_id, {OBJECTIVE: score(settings), "training_iteration": 1})
         yield name, settings
 
 
@@ -72,6 +81,16 @@ def test_a_sweep_called_again_has_the_same_trials_and_new_ones(tmp_path: Path, s
         assert settings["decay_steps"] % 50 == 0
         assert settings["class_weights"] in MIXED["class_weights"].values
         dataclasses.replace(TrainConfig(), **settings)
+
+
+def test_tpe_learns_from_trials_of_earlier_calls(tmp_path: Path) -> None:
+    first, later = [], []
+    for seed in range(3):
+        sweep = sweep_of(tmp_path / str(seed), RATE, search="tpe", trials=12, search_seed=seed)
+        first += [score(settings) for _, settings in trials(sweep)]
+        more = dataclasses.replace(sweep, tune=dataclasses.replace(sweep.tune, trials=32))
+        later += [score(settings) for _, settings in trials(more)][12:]
+    assert sum(later) / len(later) > 1.2 * sum(first) / len(first)
 
 
 @pytest.mark.parametrize("search", ["random", "tpe"])
@@ -128,3 +147,19 @@ def test_what_does_not_go_together_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         sweep_of(tmp_path, space, TrainConfig(**base), **settings).check()
+
+
+@pytest.mark.parametrize(
+    ("error", "silent", "why"),
+    [
+        (
+            OutOfMemoryError("2 worker(s) were killed due to the node running low on memory."),
+            False,
+            "ran out of memory",
+        ),
+        (RuntimeError("worker died, perhaps killed by the OOM killer due to high memory usage"), False, "process died"),
+        (RuntimeError("worker died"), True, "made no step for 60 s"),
+    ],
+)
+def test_why_a_trial_died(error: Exception, silent: bool, why: str) -> None:
+    assert _why(SimpleNamespace(get_pickled_error=lambda: error), silent, 60) == why

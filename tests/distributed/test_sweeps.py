@@ -65,17 +65,6 @@ def test_a_sweep_that_is_called_again_repeats_nothing_and_goes_on(sweep: Sweep, 
         assert result.status == "finished"
 
 
-def test_tpe_learns_from_trials_of_earlier_calls(sweep: Sweep) -> None:
-    """Ten random trials, and ten after a restart that must be drawn near the best of them."""
-    first = run(sweep, search="tpe", trials=10, concurrency=1)
-    later = run(sweep, search="tpe", trials=20, concurrency=1)[10:]
-
-    def distance(results: list[RunResult]) -> float:
-        return sum(1 - result.val_dice for result in results) / len(results)
-
-    assert distance(later) < distance(first)
-
-
 def test_a_trial_that_asha_ends_is_final_and_ranked(sweep: Sweep) -> None:
     first = run(sweep, scheduler="asha", rung_epochs=1, trials=8, concurrency=1)
     early = [result for result in first if result.status == "stopped early"]
