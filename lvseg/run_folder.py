@@ -350,7 +350,7 @@ def _blank(run: Run) -> RunResult:
         labels=run.manifest.labels,
         split=_split(run),
         records_sha256=run.manifest.records_sha256,
-        config=dataclasses.asdict(run.config),
+        config=json.loads(json.dumps(dataclasses.asdict(run.config))),  # as it reads from the file: a tuple is a list
         command=run.command(),
         versions=versions(),
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -26,6 +26,7 @@ VERBS = (
     "tune",
     "evaluate",
     "predict",
+    "export",
     "leaderboard",
     "report",
     "demo",
@@ -175,7 +176,7 @@ def test_a_sweep_name_taken_by_another_sweep(refuse: Refusal, records: Path, tmp
     command = ("tune", records, "--runs", tmp_path / "runs", "--name", "one")
     with pytest.raises(AssertionError, match="Ray was started"):
         cli.main([str(arg) for arg in command])
-    message = refuse(*command, "--trials", 99)
+    message = refuse(*command, "--search-seed", 99)
     assert message.startswith("sweep name one is taken by another sweep (see ")
 
 
@@ -327,9 +328,9 @@ def test_a_submitted_job_must_name_durable_folders(
     assert refuse("convert", pairs, "records", status=2).startswith("records must be an absolute path")
 
 
-def test_every_verb_but_submit_can_be_submitted() -> None:
+def test_every_verb_that_ends_can_be_submitted() -> None:
     verbs = cli.make_verbs(ConvertConfig(), TrainConfig())
-    assert set(verbs) - set(get_args(cli.JobVerb)) == {"submit"}
+    assert set(verbs) - set(get_args(cli.JobVerb)) == {"submit", "dashboard", "tensorboard"}
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,7 @@ def test_a_wrong_value_is_refused_with_field_value_and_range(
 
 
 UNBOUNDED = {
+    "mlflow",
     "node_label",
     *("gpu", "split_file", "xla", "profile", "augment_flip"),
     *("unet_residual", "unet_attention", "deep_supervision", "class_weights"),

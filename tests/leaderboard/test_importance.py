@@ -45,7 +45,7 @@ def test_the_same_runs_give_the_same_shares() -> None:
 
 
 def test_settings_that_do_not_decide_the_result_are_left_out() -> None:
-    assert varied_settings(make_rows(3)) == ["learning_rate", "decay_rate", "optimizer"]
+    assert varied_settings(make_rows(8)) == ["learning_rate", "decay_rate", "optimizer"]
 
 
 def test_a_setting_that_only_some_runs_have_counts() -> None:
