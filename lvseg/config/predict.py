@@ -34,7 +34,7 @@ class PredictConfig(Validated):
     weights, phases."""
     smooth_slices: Annotated[float, Field(ge=0, le=5)] = 0.0
     """Smooth the probabilities of a phase over neighbouring slices; standard deviation of the weights, slices."""
-    look_uncertainty: Annotated[float, Field(gt=0, le=1)] = 0.6
+    look_uncertainty: Annotated[float, Field(gt=0, le=1)] = 0.7
     """Uncertainty from which on a person should look at the image."""
     look_area_jump: Annotated[float, Field(gt=0, le=10)] = 0.3
     """Difference of the cavity's area from the mean of the phases before and after from which on a person should look,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import ray
@@ -67,7 +67,7 @@ def predict_on_ray(opened: OpenJob, workers: int, *, gpu: bool, verbose: bool = 
         rows = [{"pack": pickle.dumps(pack)} for pack in opened.packs]
         dataset = (
             ray.data.from_items(rows, override_num_blocks=len(rows))
-            .map(_Read(job), num_cpus=READ_CPUS, compute=ray.data.TaskPoolStrategy(size=2 * workers))
+            .map(_reader(job), num_cpus=READ_CPUS, compute=ray.data.TaskPoolStrategy(size=2 * workers))
             .map(
                 _Models,
                 fn_constructor_kwargs={"job": job, "threads": threads},
@@ -75,7 +75,7 @@ def predict_on_ray(opened: OpenJob, workers: int, *, gpu: bool, verbose: bool = 
                 num_gpus=int(gpu),
                 compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2),
             )
-            .map(_Write(job), num_cpus=WRITE_CPUS, compute=ray.data.TaskPoolStrategy(size=2 * workers))
+            .map(_writer(job), num_cpus=WRITE_CPUS, compute=ray.data.TaskPoolStrategy(size=2 * workers))
         )
         options = dataset.context.execution_options
         options.resource_limits = options.resource_limits.copy(object_store_memory=STORE_BYTES * workers)
@@ -90,12 +90,11 @@ def _everywhere(job: PredictJob) -> PredictJob:
     return dataclasses.replace(job, source=everywhere(job.source), out=everywhere(job.out), runs=runs)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Read:
-    job: PredictJob
+def _reader(job: PredictJob) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def read(row: dict[str, Any]) -> dict[str, Any]:
+        return {"studies": pickle.dumps(read_pack(job, pickle.loads(row["pack"])), 5)}
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        return {"studies": pickle.dumps(read_pack(self.job, pickle.loads(row["pack"])), 5)}
+    return read
 
 
 class _Models:
@@ -132,15 +131,14 @@ def _load(job: PredictJob, threads: int) -> list[Any]:
     return make_members(job)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Write:
-    job: PredictJob
-
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+def _writer(job: PredictJob) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def write(row: dict[str, Any]) -> dict[str, Any]:
         if row["error"]:
             return {"done": b"", "error": row["error"]}
         studies, probabilities, failures = pickle.loads(row["predicted"])
         try:
-            return {"done": pickle.dumps(finish_pack(self.job, studies, probabilities, failures)), "error": ""}
+            return {"done": pickle.dumps(finish_pack(job, studies, probabilities, failures)), "error": ""}
         except LvsegError as error:
             return {"done": b"", "error": str(error)}
+
+    return write
