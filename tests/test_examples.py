@@ -11,7 +11,7 @@ import pytest
 
 import lvseg.phantom
 from lvseg import cli
-from lvseg.cli import boards, data, export, jobs, predict, training, tuning
+from lvseg.cli import boards, data, export, jobs, monitoring, predict, training, tuning
 from lvseg.config import TrainConfig, from_mapping, read_yaml
 from lvseg.space import read_space
 
@@ -61,7 +61,7 @@ def test_documented_commands_are_accepted(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.chdir(ROOT)
     summary = SimpleNamespace(patients=0, images=0, endocardium_contours=0)
     monkeypatch.setattr(lvseg.phantom, "write_phantom", lambda *_, **__: summary)
-    for room in (boards, data, export, jobs, predict, training, tuning):
+    for room in (boards, data, export, jobs, monitoring, predict, training, tuning):
         for name, function in inspect.getmembers(room, inspect.isfunction):
             if function.__module__ == room.__name__:
                 monkeypatch.setattr(room, name, lambda *_, **__: 0)
@@ -78,6 +78,8 @@ def test_documented_commands_are_accepted(monkeypatch: pytest.MonkeyPatch, capsy
         "export",
         "leaderboard",
         "report",
+        "dashboard",
+        "tensorboard",
         "submit",
     }
     for command in commands:
@@ -94,6 +96,12 @@ def test_documented_commands_are_accepted(monkeypatch: pytest.MonkeyPatch, capsy
         "docs/data.md",
         "docs/augmentation.md",
         "docs/export.md",
+        "docs/predict.md",
+        "docs/outputs.md",
+        "docs/sweeps.md",
+        "docs/cluster-faults.md",
+        "docs/scale.md",
+        "docs/benchmarks.md",
     ],
 )
 def test_links_lead_somewhere(document: str) -> None:

@@ -176,7 +176,7 @@ def _limits(run: LoadedRun, result: RunResult, scores: Iterable[Scores]) -> Iter
     lowest = [(dice, case) for each in scores for case, dice in each.dice_by_case.items() if dice is not None]
     if lowest:
         dice, case = min(lowest)
-        yield f"The lowest patient of all scores below is {case}, mean Dice {dice:.3f}."
+        yield f"The lowest patient of all scores here is {case}, mean Dice {dice:.3f}."
     yield "Slices at the base and the apex, where the cavity is small or open, fail first. Look at every outline."
     yield "Every image is taken by itself: neighbouring slices and phases may disagree."
     yield "Papillary muscles count as cavity, as in the manual contours of the 2009 challenge."

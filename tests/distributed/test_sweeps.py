@@ -122,7 +122,8 @@ def test_population_based_training_copies_weights_and_changes_settings(sweep: Sw
 
 def test_a_trial_that_hangs_or_dies_costs_itself_only(sweep: Sweep) -> None:
     space = {"momentum": Dimension(kind="grid", values=(0.9, 0.1, 0.2))}
-    results = run(dataclasses.replace(sweep, space=space), trials=1, trial_timeout_s=1)
+    once = dataclasses.replace(sweep.base, max_failures=1)
+    results = run(dataclasses.replace(sweep, space=space, base=once), trials=1, trial_timeout_s=1)
     assert [result.status for result in results] == ["finished", "failed", "failed"]
     assert results[1].error == "the trial made no step for 1 s, after 0 epochs"
     assert results[2].error == "the trial's process died after 0 epochs"

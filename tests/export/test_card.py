@@ -35,7 +35,7 @@ def test_scores_have_intervals_and_every_patient(tmp_path: Path) -> None:
     text = to_markdown(card)
     assert "| B | 0.5000 |\n| C | 0.7000 |\n| A | 0.9000 |\n" in text
     assert f"{scores.dice_interval.low:.3f} to {scores.dice_interval.high:.3f}" in text
-    assert "The lowest patient of all scores below is B, mean Dice 0.500." in text
+    assert "The lowest patient of all scores here is B, mean Dice 0.500." in text
 
 
 def test_evaluations_in_the_run_s_folder_are_told(tmp_path: Path) -> None:
