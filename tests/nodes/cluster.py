@@ -164,6 +164,7 @@ class Cluster:
         self.ports = {name: free_port() for name in ("port", "dashboard-port", "ray-client-server-port")}
         self.head: Node
         self._count = 0
+        self._clients: list[subprocess.Popen[str]] = []
 
     @property
     def nodes(self) -> list[Node]:
@@ -232,7 +233,7 @@ class Cluster:
     def start(self, *words: object) -> subprocess.Popen[str]:
         """A command of lvseg on the head's machine."""
         environment = {"RAY_API_SERVER_ADDRESS": self.dashboard, "PYTHONPATH": str(REPOSITORY)}
-        return subprocess.Popen(
+        client = subprocess.Popen(
             [*self.prefix, sys.executable, "-m", "lvseg.cli", *map(str, words)],
             env=self.environment | environment,
             cwd=self.folder,
@@ -240,12 +241,16 @@ class Cluster:
             stderr=subprocess.STDOUT,
             text=True,
         )
+        self._clients.append(client)
+        return client
 
     def run(self, *words: object) -> str:
         """The same, to its end, which must be good; what it said."""
         return ended(self.start(*words))
 
     def end(self) -> None:
+        for client in self._clients:  # those that a failed test left
+            client.kill()
         for node in reversed(self.nodes):
             if node.process.poll() is None:
                 node.process.send_signal(signal.SIGTERM)

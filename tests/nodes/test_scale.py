@@ -119,7 +119,7 @@ def test_a_sweep_over_64_gpus_keeps_its_books(many: None, tmp_path: Path, monkey
     (tmp_path / "places").mkdir()
     sweep = tune.Sweep(
         folder=tmp_path / "runs" / "sweep",
-        base=TrainConfig(gpu=True, epochs=1, node_label=("kind=A100,T4",)),
+        base=TrainConfig(gpu=True, epochs=1, precision="float32", node_label=("kind=A100,T4",)),
         space={"learning_rate": Dimension(kind="loguniform", values=(1e-4, 1e-2))},
         tune=TuneConfig(trials=72),
         records=tmp_path / "records",
