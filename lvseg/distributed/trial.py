@@ -26,7 +26,7 @@ from lvseg.distributed.session import quiet_environment, ray_session
 from lvseg.distributed.train import run_training
 from lvseg.errors import LvsegError, RunError, StoppedError, TrainingError
 from lvseg.records import read_manifest
-from lvseg.results import RESULT_FILE, EpochRow, read_history, read_result
+from lvseg.results import ORIGIN_FILE, RESULT_FILE, EpochRow, read_history, read_result
 from lvseg.run_folder import CHECKPOINTS_NAME, CONFIG_NAME, Run, fail_run
 from lvseg.store import UPath, write_bytes, write_text
 from lvseg.sweep import Sweep, final_result
@@ -114,6 +114,8 @@ def _raise_again(folder: UPath, started: str) -> None:
         result = read_result(folder)
         if result.status == "failed" and result.finished_at >= started:
             raise TrainingError(result.error or "failed")
+        if not (folder / ORIGIN_FILE).exists():
+            (folder / RESULT_FILE).unlink()  # it failed before it was a run: begin anew
 
 
 def _train_group(run: Run, plan: TrialPlan, scores: Scores) -> None:
