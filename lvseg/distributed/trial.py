@@ -30,7 +30,7 @@ from lvseg.ledger import run_path
 from lvseg.records import read_manifest
 from lvseg.results import ORIGIN_FILE, RESULT_FILE, EpochRow, read_history, read_result
 from lvseg.run_folder import CHECKPOINTS_NAME, CONFIG_NAME, Run, fail_run
-from lvseg.store import UPath, write_bytes, write_text
+from lvseg.store import UPath, remove_tree, write_bytes, write_text
 from lvseg.sweep import Sweep, final_result
 from lvseg.training.context import KEPT_NAME
 from lvseg.training.portion import Mode
@@ -117,7 +117,7 @@ def _raise_again(folder: UPath, started: str) -> None:
         if result.status == "failed" and result.finished_at >= started:
             raise TrainingError(result.error or "failed")
         if not (folder / ORIGIN_FILE).exists():
-            (folder / RESULT_FILE).unlink()  # it failed before it was a run: begin anew
+            remove_tree(folder)  # it failed before it was a run: begin anew
 
 
 def _train_group(run: Run, plan: TrialPlan, scores: Scores) -> None:
