@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import ray
-from ray._raylet import PlacementGroupID
+from ray._raylet import ActorID, PlacementGroupID
 from ray.core.generated import gcs_pb2
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
@@ -35,8 +35,9 @@ def groups_of_this_job() -> list[Group]:
     found = []
     for content in _table():
         if content.creator_job_id.hex() == job and content.state != _REMOVED:
-            dead = content.creator_actor_dead or content.creator_job_dead
-            found.append(Group(id=content.placement_group_id, orphaned=bool(content.creator_actor_id) and dead))
+            # A group that the driver made, as Ray Tune does for a trial, has no actor; Ray then calls that dead too.
+            by_actor = bool(content.creator_actor_id) and not ActorID(content.creator_actor_id).is_nil()
+            found.append(Group(id=content.placement_group_id, orphaned=by_actor and content.creator_actor_dead))
     return found
 
 

@@ -20,7 +20,7 @@ from lvseg.config import TrainConfig
 from lvseg.distributed.capacity import Allotment, Need, Node, allot
 from lvseg.distributed.groups import GroupSweeper
 from lvseg.distributed.ingest import choose_ingest
-from lvseg.distributed.placement import beside_the_driver, live_nodes, matching, require_place, runs_at_once, wanted
+from lvseg.distributed.placement import live_nodes, matching, require_place, runs_at_once, wanted
 from lvseg.distributed.search import (
     EPOCH,
     SCORE,
@@ -50,6 +50,9 @@ KEPT_EXCHANGES = 4
 
 LOW_MEMORY = "running low on memory"
 """What Ray's memory monitor says of a process that it ends; of any dead one Ray says that memory may be the reason."""
+
+TRIAL_CPUS = 0.01
+"""Of a trial whose workers are placed by Ray Train."""
 
 Progress = Callable[[str, int, float], None]
 """Called with a trial's name, its epoch and its validation Dice."""
@@ -189,9 +192,8 @@ def _tuner(sweep: Sweep, resources: Resources, trainable: Trainable, budget: Bud
 
 def _trial_resources(base: TrainConfig, resources: Resources) -> tune.PlacementGroupFactory:
     if base.workers > 1:
-        # The workers are placed by the Ray Train run inside the trial, which itself only looks on: it takes no core
-        # that a worker may need, and is where the driver is, off the nodes that may be taken away.
-        return tune.PlacementGroupFactory([beside_the_driver()])
+        # The workers are placed by the Ray Train run inside the trial, which itself only looks on.
+        return tune.PlacementGroupFactory([{"CPU": TRIAL_CPUS}])
     want, gpus = wanted(base), resources.allotment.gpus
     labels = {"bundle_label_selector": [dict(want.labels)]} if want.labels else {}
     bundle = {"CPU": resources.cpus, **({"GPU": gpus} if gpus else {})}
