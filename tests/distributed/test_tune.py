@@ -78,11 +78,11 @@ def test_failed_trial_costs_itself_only(made: tuple[Path, Manifest], tmp_path: P
     damage(sweep.folder / "trial-00001")
     results = run_sweep(sweep, plan_resources(sweep))
     assert [result.status for result in results] == ["finished", "failed"]
-    assert "damaged checkpoint" in (results[1].error or "")
+    assert "damaged" in (results[1].error or "")
     assert [row.result.name for row in build(tmp_path).failed] == ["trial-00001"]
 
     damage(sweep.folder / "trial-00000")
-    with pytest.raises(TrainingError, match=r"all 2 trials failed, the first with: .*damaged checkpoint"):
+    with pytest.raises(TrainingError, match=r"all 2 trials failed, the first with: .*damaged"):
         run_sweep(sweep, plan_resources(sweep))
 
 
