@@ -31,7 +31,7 @@ from lvseg import __version__
 from lvseg.config import PredictConfig, PreprocessConfig, TrainConfig
 from lvseg.inference.job import OpenJob, end_job, open_job, read_pack
 from lvseg.inference.local import predict_locally
-from lvseg.inference.model import load_model
+from lvseg.inference.model import load_member
 from lvseg.models import build_model
 from lvseg.phantom import write_phantom
 from lvseg.records import MANIFEST_NAME, SCHEMA_VERSION, Manifest
@@ -104,7 +104,7 @@ class BareLoop:
     """The model called on batches in memory."""
 
     def __init__(self, run: Path, opened: OpenJob, batch_size: int) -> None:
-        model = load_model(location(run)).model
+        model = load_member(location(run)).model
         inputs = [study.inputs[0] for pack in opened.packs for study in read_pack(opened.job, pack)[0]]
         images = standardise(tf.constant(np.concatenate(inputs)))
         self.images = len(images)

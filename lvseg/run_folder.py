@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import shlex
 import signal
@@ -19,14 +18,22 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from lvseg import __version__
-from lvseg.config import EXECUTION_FIELDS, IMAGE_SIDE_MULTIPLE, PreprocessConfig, Structures, TrainConfig, read_yaml
+from lvseg.config import (
+    EXECUTION_FIELDS,
+    IMAGE_SIDE_MULTIPLE,
+    PreprocessConfig,
+    Structures,
+    TrainConfig,
+    from_mapping,
+    read_yaml,
+)
 from lvseg.errors import ConfigError, RecordsError, RunError, StoppedError, TrainingError
 from lvseg.ledger import report
 from lvseg.records import Manifest
 from lvseg.records.course_tfrecord import REFUSAL
 from lvseg.results import ORIGIN_FILE, RESULT_FILE, EpochRow, RunResult, read_result
 from lvseg.slices import CLASSES
-from lvseg.store import UPath, open_whole, write_text
+from lvseg.store import UPath, copy_file, write_text
 from lvseg.training.order import training_rows
 from lvseg.training.precision import with_precision
 from lvseg.training.state import CHECKPOINT_WEIGHTS, Outcome
@@ -39,8 +46,6 @@ WEIGHTS_NAME = "best.weights.h5"
 CHECKPOINTS_NAME = "checkpoints"
 STOP_NAME = "stop"
 """While this file is in a run's folder, the run saves its state and stops."""
-
-_BLOCK_BYTES = 1 << 20
 
 RECIPE = ("model", "epochs", "batch_size", "learning_rate", "decay_rate", "decay_steps")
 """Settings that a run's command always names, so that it means the same after a default has changed."""
@@ -158,6 +163,30 @@ def changed_flags(config: TrainConfig) -> Iterable[str]:
             yield f"--{flag} {shlex.quote(str(value))}"
 
 
+def read_config(run: UPath) -> TrainConfig:
+    """The settings of the run in a folder.
+
+    Raises:
+        RunError: no run there.
+        ConfigError: damaged settings.
+    """
+    if not (run / CONFIG_NAME).is_file():
+        raise RunError(f"{run}: not a run folder: no {CONFIG_NAME} there")
+    return from_mapping(TrainConfig, read_yaml(run / CONFIG_NAME))
+
+
+def best_weights(run: UPath) -> UPath:
+    """The file of a finished run's best weights.
+
+    Raises:
+        RunError: it is not there.
+    """
+    weights = run / WEIGHTS_NAME
+    if not weights.is_file():
+        raise RunError(f"{run}: has no {WEIGHTS_NAME}: the run has not finished")
+    return weights
+
+
 def open_run(run: Run) -> RunResult | None:
     """Claim the folder: write the configuration, or check that the one there is the same.
 
@@ -257,18 +286,8 @@ def finish_run(run: Run, outcome: Outcome, best_checkpoint: Path | UPath | None)
     """Keep the best weights and write ``result.json``, of a finished or of a failed run."""
     sha256 = None
     if best_checkpoint is not None and outcome.error is None:
-        sha256 = _copy_hashed(best_checkpoint / CHECKPOINT_WEIGHTS, run.folder / WEIGHTS_NAME)
+        sha256 = copy_file(best_checkpoint / CHECKPOINT_WEIGHTS, run.folder / WEIGHTS_NAME)
     return _end(run, dataclasses.replace(_result(run, outcome), weights_sha256=sha256))
-
-
-def _copy_hashed(source: Path | UPath, target: UPath) -> str:
-    """Copy a file; the hash of what was copied."""
-    total = hashlib.sha256()
-    with source.open("rb") as file, open_whole(target) as kept:
-        while block := file.read(_BLOCK_BYTES):
-            total.update(block)
-            kept.write(block)
-    return total.hexdigest()
 
 
 def fail_run(run: Run, error: str) -> RunResult:

@@ -19,6 +19,7 @@ from upath import UPath
 
 __all__ = [
     "UPath",
+    "copy_file",
     "file_sha256",
     "is_local",
     "list_folder",
@@ -77,6 +78,23 @@ def file_sha256(path: UPath | Path) -> str:
     with path.open("rb") as file:
         while block := file.read(_BLOCK_BYTES):
             total.update(block)
+    return total.hexdigest()
+
+
+def copy_file(source: UPath | Path, target: UPath | Path) -> str:
+    """Copy a file, which may be larger than memory; the target is whole or not there.
+
+    Returns:
+        SHA-256 of the bytes that were copied, in hexadecimal.
+
+    Raises:
+        OSError: it cannot be read or written.
+    """
+    total = hashlib.sha256()
+    with source.open("rb") as file, open_whole(target) as copy:
+        while block := file.read(_BLOCK_BYTES):
+            total.update(block)
+            copy.write(block)
     return total.hexdigest()
 
 

@@ -18,7 +18,7 @@ from lvseg.export.card import CARD_JSON, CARD_MARKDOWN, ExportedFile, ModelCard,
 from lvseg.export.description import describe
 from lvseg.export.formats import FORMATS, ExportFormat, require_packages
 from lvseg.export.graph import crops_in_graph, run_probabilities, serving_model
-from lvseg.store import UPath, file_sha256, is_local, list_folder, open_whole, remove_file, remove_tree
+from lvseg.store import UPath, copy_file, file_sha256, is_local, list_folder, remove_file, remove_tree
 from lvseg.training.load import LoadedRun, load_model
 
 __all__ = ["PREPROCESSING", "TOLERANCE", "export_run"]
@@ -27,7 +27,6 @@ PREPROCESSING = "preprocessing.json"
 TOLERANCE = 1e-4
 """Largest difference of a probability that passes: float32 sums in another order, over some ten layers."""
 _OURS = (*(writer.file for writer in FORMATS.values()), PREPROCESSING, CARD_MARKDOWN, CARD_JSON)
-_BLOCK_BYTES = 1 << 20
 
 
 def export_run(run: UPath, formats: Sequence[ExportFormat], out: UPath, *, overwrite: bool = False) -> ModelCard:
@@ -144,6 +143,4 @@ def _publish(folder: Path, out: UPath) -> None:
         target = out.joinpath(*path.relative_to(folder).parts)
         if is_local(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("rb") as source, open_whole(target) as copy:
-            while block := source.read(_BLOCK_BYTES):
-                copy.write(block)
+        copy_file(path, target)

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from lvseg.config import IMAGE_SIDE_MULTIPLE, TestTimeAugmentation
 from lvseg.inference.job import PredictJob
 from lvseg.inference.masks import Probabilities
-from lvseg.inference.model import LoadedRun, load_model, of_shape
+from lvseg.inference.model import load_member
 from lvseg.inference.prepare import PreparedStudy
 from lvseg.training.engine import standardise
+from lvseg.training.load import LoadedRun
 
 __all__ = ["Member", "make_members", "predict_pack", "turns"]
 
@@ -64,7 +65,7 @@ class Member:
 
     def _compile(self, shape: tuple[int, int]) -> Callable[[tf.Tensor], tf.Tensor]:
         padded = tuple(-(-side // IMAGE_SIDE_MULTIPLE) * IMAGE_SIDE_MULTIPLE for side in shape)
-        model = of_shape(self._loaded, (padded[0], padded[1]))
+        model = self._loaded.of_shape((padded[0], padded[1]))
         views = turns(self._augmentation)
         missing = [(0, whole - side) for whole, side in zip(padded, shape, strict=True)]
 
@@ -80,9 +81,7 @@ class Member:
 
 
 def _probabilities(model: Any, values: tf.Tensor) -> tf.Tensor:
-    outputs = model(values, training=False)
-    logits = outputs[0] if isinstance(outputs, list | tuple) else outputs
-    return tf.nn.softmax(tf.cast(logits, tf.float32))
+    return tf.nn.softmax(tf.cast(model(values, training=False), tf.float32))
 
 
 def _turned(values: tf.Tensor, view: tuple[int, bool]) -> tf.Tensor:
@@ -103,7 +102,7 @@ def make_members(job: PredictJob) -> list[Member]:
     Raises:
         RunError: weights that are damaged, or others than were looked at.
     """
-    return [Member(load_model(facts), job.settings.tta) for facts in job.runs]
+    return [Member(load_member(facts), job.settings.tta) for facts in job.runs]
 
 
 def predict_pack(

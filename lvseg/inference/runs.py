@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
-from lvseg.config import LabelConvention, PreprocessConfig, Structures, TrainConfig, from_mapping, read_yaml
+from lvseg.config import LabelConvention, PreprocessConfig, Structures, TrainConfig
 from lvseg.errors import RecordsError, RunError
 from lvseg.records import read_manifest
-from lvseg.run_folder import CONFIG_NAME, WEIGHTS_NAME, read_origin
-from lvseg.store import UPath, location
+from lvseg.run_folder import best_weights, read_config, read_origin
+from lvseg.store import UPath, file_sha256, location
 
 __all__ = ["RunFacts", "read_run"]
 
@@ -46,12 +45,7 @@ def read_run(run: UPath, records: UPath | None = None) -> RunFacts:
     Raises:
         RunError: no finished run there, or its records are gone or others.
     """
-    if not (run / CONFIG_NAME).is_file():
-        raise RunError(f"{run}: not a run folder: no {CONFIG_NAME} there")
-    if not (run / WEIGHTS_NAME).is_file():
-        raise RunError(f"{run}: has no {WEIGHTS_NAME}: the run has not finished")
-    config = from_mapping(TrainConfig, read_yaml(run / CONFIG_NAME))
-    origin = read_origin(run)
+    config, weights, origin = read_config(run), best_weights(run), read_origin(run)
     where = location(origin.records) if records is None else records
     try:
         manifest = read_manifest(where)
@@ -69,5 +63,5 @@ def read_run(run: UPath, records: UPath | None = None) -> RunFacts:
         labels=manifest.labels,
         structures=origin.structures,
         records_sha256=origin.records_sha256,
-        weights_sha256=hashlib.sha256((run / WEIGHTS_NAME).read_bytes()).hexdigest(),
+        weights_sha256=file_sha256(weights),
     )

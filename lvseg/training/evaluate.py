@@ -11,8 +11,8 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from lvseg.config import LabelConvention, SplitName, Structures, TrainConfig, from_mapping, read_yaml
-from lvseg.errors import RecordsError, RunError
+from lvseg.config import LabelConvention, SplitName, Structures, TrainConfig
+from lvseg.errors import RecordsError
 from lvseg.evaluation import (
     GOOD_THRESHOLD,
     ContourEvaluation,
@@ -29,7 +29,7 @@ from lvseg.ledger import Evaluated, report
 from lvseg.logs import utc_now
 from lvseg.records import SCHEMA, Manifest, read_manifest, table_to_slices
 from lvseg.results import RESULT_FILE, extremes_path, read_result
-from lvseg.run_folder import CONFIG_NAME, Origin
+from lvseg.run_folder import Origin, read_config
 from lvseg.slices import CAVITY, MYOCARDIUM, Slice
 from lvseg.store import UPath, write_bytes, write_text
 from lvseg.training.load import LoadedRun, load_model
@@ -91,9 +91,7 @@ def evaluate_run(
         RunError: no finished run there.
         RecordsError: no such part, or images of several sizes.
     """
-    if not (run / CONFIG_NAME).is_file():
-        raise RunError(f"{run}: not a run folder: no {CONFIG_NAME} there")
-    config = from_mapping(TrainConfig, read_yaml(run / CONFIG_NAME))
+    config = read_config(run)
     manifest = read_manifest(records)
     if manifest.split == "kfold":
         manifest = manifest.for_fold(config.fold, records)

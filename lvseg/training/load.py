@@ -11,12 +11,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from lvseg.config import Precision, TrainConfig, from_mapping, read_yaml
+from lvseg.config import Precision, TrainConfig
 from lvseg.errors import RecordsError, RunError
 from lvseg.models import build_model
 from lvseg.records import read_manifest
 from lvseg.results import RESULT_FILE, RunResult, read_result
-from lvseg.run_folder import CONFIG_NAME, WEIGHTS_NAME, Origin, read_origin
+from lvseg.run_folder import Origin, best_weights, read_config, read_origin
 from lvseg.slices import CLASSES
 from lvseg.store import UPath, file_sha256, local_copy, location
 from lvseg.training.checkpoint import load_weights, require_sha256
@@ -46,6 +46,14 @@ class LoadedRun:
     weights_sha256: str
     """Hash of the weights file's bytes."""
 
+    def of_shape(self, shape: tuple[int, int]) -> keras.Model:
+        """The same model for images of another size, with the same weights; none of fc, whose weights fit one size."""
+        if shape == self.shape:
+            return self.model
+        model = _finest(build_model(self.config, shape, CLASSES[self.origin.structures]))
+        model.set_weights(self.model.get_weights())
+        return model
+
     def predict(self, images: NDArray[Any]) -> NDArray[np.uint8]:
         """(n, rows, columns) preprocessed images, as records have them → masks of the same shape."""
         return likeliest_class(self.model, images)
@@ -66,12 +74,7 @@ def load_model(run: UPath, shape: tuple[int, int] | None = None, precision: Prec
             another model; or the shape is not known.
         ConfigError: damaged settings.
     """
-    if not (run / CONFIG_NAME).is_file():
-        raise RunError(f"{run}: not a run folder: no {CONFIG_NAME} there")
-    weights = run / WEIGHTS_NAME
-    if not weights.is_file():
-        raise RunError(f"{run}: has no {WEIGHTS_NAME}: the run has not finished")
-    config, origin = from_mapping(TrainConfig, read_yaml(run / CONFIG_NAME)), read_origin(run)
+    config, weights, origin = read_config(run), best_weights(run), read_origin(run)
     config = dataclasses.replace(config, precision=precision or config.precision)
     origin = origin if shape else with_facts(run, origin)
     shape = shape or origin.shape
@@ -80,11 +83,20 @@ def load_model(run: UPath, shape: tuple[int, int] | None = None, precision: Prec
     result = read_result(run) if (run / RESULT_FILE).exists() else None
     model = build_model(config, shape, CLASSES[origin.structures])
     sha256 = _fill(model, weights, result)
-    if isinstance(model.output, list):  # of the coarser levels that were trained, too
-        model = keras.Model(model.input, model.output[0], name=model.name)
     return LoadedRun(
-        folder=run, config=config, origin=origin, result=result, shape=shape, model=model, weights_sha256=sha256
+        folder=run,
+        config=config,
+        origin=origin,
+        result=result,
+        shape=shape,
+        model=_finest(model),
+        weights_sha256=sha256,
     )
+
+
+def _finest(model: keras.Model) -> keras.Model:
+    """The model without the logits of coarser levels that may have been trained, too."""
+    return keras.Model(model.input, model.output[0], name=model.name) if isinstance(model.output, list) else model
 
 
 def _fill(model: keras.Model, weights: UPath, result: RunResult | None) -> str:

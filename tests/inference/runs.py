@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import keras
 import yaml
@@ -14,10 +15,12 @@ from lvseg.run_folder import CONFIG_NAME, ORIGIN_NAME, WEIGHTS_NAME, Origin
 from lvseg.slices import CLASSES
 
 
-def write_run(folder: Path, records: Path, manifest: Manifest, model: str = "fcn", seed: int = 0) -> Path:
+def write_run(
+    folder: Path, records: Path, manifest: Manifest, model: str = "fcn", seed: int = 0, **settings: Any
+) -> Path:
     """A run with weights as they come from the seed."""
     folder.mkdir(parents=True)
-    config = TrainConfig(model=model, seed=seed, precision="float32")
+    config = TrainConfig(model=model, seed=seed, precision="float32", **settings)
     keras.utils.set_random_seed(seed)
     rows, columns = map(int, next(iter(manifest.shapes)).split("x"))
     network = build_model(config, (rows, columns), CLASSES[manifest.structures])

@@ -3,8 +3,10 @@
 import csv
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -14,9 +16,11 @@ from lvseg.inference.ensemble import Member, make_members
 from lvseg.inference.folder import PredictManifest
 from lvseg.inference.job import OpenJob, end_job, open_job, read_pack
 from lvseg.inference.local import predict_locally
-from lvseg.inference.model import load_model
+from lvseg.inference.model import load_member
+from lvseg.inference.runs import read_run
 from lvseg.phantom import write_phantom
 from lvseg.records import Manifest
+from lvseg.run_folder import WEIGHTS_NAME
 from lvseg.store import UPath, location
 from lvseg.training.engine import standardise
 from tests.discs import write_records
@@ -75,7 +79,7 @@ def test_the_masks_are_those_of_the_model(run: UPath, phantom: Path, tmp_path: P
     studies, _ = read_pack(job.job, job.packs[0])
     (member,) = make_members(job.job)
     found = np.concatenate(list(member.predict(studies[0].inputs[0], 7)))
-    logits = load_model(run).model(standardise(studies[0].inputs[0])).numpy()
+    logits = load_member(run).model(standardise(studies[0].inputs[0])).numpy()
     odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
     assert found[..., 0] == pytest.approx((odds / odds.sum(axis=-1, keepdims=True))[..., 1], abs=1e-5)
 
@@ -83,7 +87,7 @@ def test_the_masks_are_those_of_the_model(run: UPath, phantom: Path, tmp_path: P
 @pytest.mark.parametrize(("augmentation", "views"), [("flips", 4), ("all", 8)])
 def test_test_time_augmentation_averages_over_views(run: UPath, augmentation: str, views: int) -> None:
     images = np.random.default_rng(1).random((2, SIZE, SIZE)).astype(np.float32)
-    loaded = load_model(run)
+    loaded = load_member(run)
     plain = Member(loaded)
     turned = []
     for quarter in (0, 2) if views == 4 else range(4):
@@ -98,7 +102,24 @@ def test_test_time_augmentation_averages_over_views(run: UPath, augmentation: st
 
 def test_images_of_another_size_are_padded(run: UPath) -> None:
     images = np.random.default_rng(1).random((2, 50, 70)).astype(np.float32)
-    (found,) = Member(load_model(run)).predict(images, 8)
+    (found,) = Member(load_member(run)).predict(images, 8)
+    assert found.shape == (2, 50, 70, 1)
+
+
+def test_weights_that_were_changed_are_refused(run: UPath, tmp_path: Path) -> None:
+    copy = location(shutil.copytree(run.path, tmp_path / "run"))
+    facts = read_run(copy)
+    other = keras.models.clone_model(load_member(copy).model)
+    other.save_weights(tmp_path / "run" / WEIGHTS_NAME)
+    with pytest.raises(RunError, match=r"best\.weights\.h5: changed while the prediction ran"):
+        load_member(facts)
+
+
+def test_coarser_levels_that_were_trained_too_predict_nothing(tmp_path: Path, records: tuple[Path, Manifest]) -> None:
+    run = write_run(tmp_path / "run", *records, model="unet-light", deep_supervision=True)
+    loaded = load_member(location(run))
+    images = np.random.default_rng(1).random((2, 50, 70)).astype(np.float32)
+    (found,) = Member(loaded).predict(images, 8)
     assert found.shape == (2, 50, 70, 1)
 
 
