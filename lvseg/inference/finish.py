@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from lvseg.config import LabelConvention, PredictConfig
 from lvseg.evaluation import find_phases, measure_volumes, phase_volumes_ml, slice_spacing_mm
-from lvseg.inference.look import CINE_PHASES, Seen, reasons_to_look, see
+from lvseg.inference.look import Seen, reasons_to_look, see
 from lvseg.inference.masks import Probabilities, consistent, decide, on_native_grid, tidy
 from lvseg.inference.prepare import PreparedStudy
 from lvseg.inference.tables import ImageRow, StudyNote, VolumesRow
-from lvseg.outputs.contours import draw_contours
+from lvseg.outputs.cine import CINE_PHASES, incomplete_phases, measurable
 from lvseg.outputs.study import PredictedImage, PredictedStudy
 from lvseg.rasterize import contour_area_px
 from lvseg.slices import Contours, Grid, Place
@@ -71,7 +71,7 @@ def finish_study(
     looks = reasons_to_look(seen, list(map(_where, places)), settings.look_uncertainty, settings.look_area_jump)
     labels = _labels(recipe.labels, grids)
     study = _study(prepared, masks, cavity, seen, looks, labels)
-    return study, _note(prepared, study, [draw_contours(mask, labels) for mask in masks])
+    return study, _note(prepared, study)
 
 
 def _where(place: Place) -> tuple[int, int] | None:
@@ -134,13 +134,13 @@ def _study(
     )
 
 
-def _note(prepared: PreparedStudy, study: PredictedStudy, contours: Sequence[Contours]) -> StudyNote:
+def _note(prepared: PreparedStudy, study: PredictedStudy) -> StudyNote:
     """The study's rows of the tables."""
     places = [image.place for image in prepared.images]
-    left_out = _incomplete_phases(places)
-    drawn = [pair for pair in zip(places, contours, strict=True) if pair[0].phase_index not in left_out]
+    left_out = incomplete_phases(places)
+    drawn = measurable(study)
     ed, es = find_phases(drawn)
-    rows = tuple(_image_row(study, image, drawn) for image, drawn in zip(study.images, contours, strict=True))
+    rows = tuple(_image_row(study, *each) for each in zip(study.images, study.contours, strict=True))
     curve = phase_volumes_ml(drawn, study.slice_spacing_mm)
     volumes = measure_volumes(drawn, (ed, es), study.slice_spacing_mm)
     return StudyNote(
@@ -165,18 +165,6 @@ def _note(prepared: PreparedStudy, study: PredictedStudy, contours: Sequence[Con
         skipped=prepared.skipped,
         decisions=prepared.decisions,
     )
-
-
-def _incomplete_phases(places: Sequence[Place]) -> set[int]:
-    """Phases of a cine that lack a slice: their volume would be too small."""
-    slices: dict[int, set[int]] = defaultdict(set)
-    for place in places:
-        if place.phase_index is not None and place.slice_index is not None:
-            slices[place.phase_index].add(place.slice_index)
-    if len(slices) < CINE_PHASES:
-        return set()
-    most = max(map(len, slices.values()))
-    return {phase for phase, found in slices.items() if len(found) < most}
 
 
 def _missing_slices(places: Sequence[Place]) -> int:

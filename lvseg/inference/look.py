@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lvseg.inference.masks import bounding_box
+from lvseg.outputs.cine import CINE_PHASES
 from lvseg.slices import CAVITY
 
 __all__ = ["Seen", "reasons_to_look", "see", "uncertainty"]
@@ -21,8 +22,6 @@ OTHER_COMPONENT = 0.1
 """A second component of this part of the largest one's area is worth a look."""
 SMALL_JUMP_PX = 20.0
 """Jumps of fewer pixels are rounding at apex and base."""
-CINE_PHASES = 5
-"""Fewer phases are too far apart in time to be compared."""
 
 Place = tuple[int, int]
 """Slice and phase."""

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
 
 from lvseg.evaluation.volumes import Drawn
-from lvseg.outputs.contours import draw_contours
 from lvseg.outputs.study import PredictedImage, PredictedStudy
 from lvseg.slices import Contours, Place
 
-__all__ = ["draw_study", "incomplete_phases", "measurable", "phase_step_ms", "place_of"]
+__all__ = ["CINE_PHASES", "contours_by_name", "incomplete_phases", "measurable", "phase_step_ms", "place_of"]
 
 CINE_PHASES = 5
-"""Phases from which a study is a cine; a few labelled phases need not have the same slices."""
+"""Phases from which a study is a cine; a few labelled phases need not have the same slices, nor be near in time."""
 
 
-def draw_study(study: PredictedStudy) -> dict[str, Contours]:
+def contours_by_name(study: PredictedStudy) -> dict[str, Contours]:
     """Contours of every image, by its name."""
-    return {image.name: draw_contours(image.mask, study.labels) for image in study.images}
+    return {image.name: contours for image, contours in zip(study.images, study.contours, strict=True)}
 
 
-def measurable(study: PredictedStudy, contours: Mapping[str, Contours]) -> list[Drawn]:
+def measurable(study: PredictedStudy) -> list[Drawn]:
     """Places and contours of the images that volumes are measured on: without phases that lack a slice."""
-    drawn = [(place_of(image), contours[image.name]) for image in study.images]
+    drawn = [(place_of(image), contours) for image, contours in zip(study.images, study.contours, strict=True)]
     left_out = incomplete_phases(place for place, _ in drawn)
     return [pair for pair in drawn if pair[0].phase_index not in left_out]
 

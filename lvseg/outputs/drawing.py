@@ -31,7 +31,7 @@ SHIFT = 4
 """Binary digits after the point in OpenCV's coordinates."""
 
 COLOURS = {"endocardium": (231, 76, 60), "epicardium": (46, 204, 113)}
-"""Red, green, blue; those of the segments in the SEG object."""
+"""Red, green, blue; of lines in pictures, and of the segments in the SEG object."""
 TEXT, FLAG = (255, 255, 255), (255, 214, 10)
 
 GREYS = 96

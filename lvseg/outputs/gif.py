@@ -9,7 +9,7 @@ from io import BytesIO
 import numpy as np
 
 from lvseg.errors import SourceError
-from lvseg.outputs.cine import draw_study, phase_step_ms
+from lvseg.outputs.cine import contours_by_name, phase_step_ms
 from lvseg.outputs.drawing import caption, draw, find_view, find_window, title_of, to_palette
 from lvseg.outputs.notes import write_note
 from lvseg.outputs.study import PredictedImage, PredictedStudy
@@ -43,7 +43,7 @@ def write_gif(study: PredictedStudy, folder: UPath) -> list[str]:
     moving = {index: images for index, images in cines.items() if len({image.phase_index for image in images}) > 1}
     if not moving:
         raise SourceError(f"{study.case_id}: no slice has two images of known phases, expected a cine")
-    step_ms, contours, names = phase_step_ms(study.images), draw_study(study), []
+    step_ms, contours, names = phase_step_ms(study.images), contours_by_name(study), []
     for index, images in sorted(moving.items()):
         ordered = sorted(images, key=lambda image: image.phase_index or 0)
         names.append(f"{CINE_FOLDER}/slice-{index + 1:02d}.gif")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvseg.evaluation import find_phases
-from lvseg.outputs.cine import draw_study, measurable
+from lvseg.outputs.cine import contours_by_name, measurable
 from lvseg.outputs.drawing import SIDE, caption, draw, find_view, find_window, title_of, to_palette
 from lvseg.outputs.study import PredictedImage, PredictedStudy
 from lvseg.slices import Contours
@@ -38,13 +38,12 @@ def write_overlay(study: PredictedStudy, folder: UPath) -> list[str]:
     """
     from PIL import Image
 
-    contours = draw_study(study)
-    pictures = _draw_all(study.images, contours)
+    pictures = _draw_all(study.images, contours_by_name(study))
     names = [f"{OVERLAY_FOLDER}/{name}.png" for name in pictures]
     for name, picture in zip(names, pictures.values(), strict=True):
         write_bytes(folder / name, _png(to_palette(picture)))
     names.append(f"{study.case_id}-sheet.png")
-    write_bytes(folder / names[-1], _png(Image.fromarray(_sheet(study, contours, pictures))))
+    write_bytes(folder / names[-1], _png(Image.fromarray(_sheet(study, pictures))))
     return names
 
 
@@ -63,8 +62,8 @@ def _draw_all(images: Sequence[PredictedImage], contours: Drawings) -> dict[str,
     return pictures
 
 
-def _sheet(study: PredictedStudy, contours: Drawings, pictures: Mapping[str, NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    ed, es = find_phases(measurable(study, contours))
+def _sheet(study: PredictedStudy, pictures: Mapping[str, NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    ed, es = find_phases(measurable(study))
     if ed is None:
         phases: list[int | None] = [min((image.phase_index or 0 for image in study.images), default=0), None]
     else:

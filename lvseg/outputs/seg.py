@@ -25,6 +25,7 @@ from pydicom.valuerep import format_number_as_ds
 
 from lvseg import __version__
 from lvseg.errors import SourceError
+from lvseg.outputs.drawing import COLOURS
 from lvseg.outputs.geometry import check_same_plane
 from lvseg.outputs.notes import write_note
 from lvseg.outputs.source_headers import new_uid, read_source_headers, writing_dicom
@@ -37,8 +38,8 @@ __all__ = ["SEG_SERIES_NUMBER", "dicom_bytes", "write_seg"]
 SEG_SERIES_NUMBER = 9001
 """Far above the numbers that scanners give."""
 SEGMENTS = {
-    CAVITY: ("Left ventricular cavity", codes.SCT.LeftVentricle, (231, 76, 60)),
-    MYOCARDIUM: ("Left ventricular myocardium", codes.SCT.LeftVentricleMyocardium, (46, 204, 113)),
+    CAVITY: ("Left ventricular cavity", codes.SCT.LeftVentricle, COLOURS["endocardium"]),
+    MYOCARDIUM: ("Left ventricular myocardium", codes.SCT.LeftVentricleMyocardium, COLOURS["epicardium"]),
 }
 """Label, SNOMED CT type and colour (RGB).
 

@@ -15,7 +15,7 @@ from pydicom.sr.coding import Code
 from lvseg import __version__
 from lvseg.errors import SourceError
 from lvseg.evaluation import Volumes, find_phases, measure_volumes
-from lvseg.outputs.cine import draw_study, measurable
+from lvseg.outputs.cine import measurable
 from lvseg.outputs.seg import dicom_bytes
 from lvseg.outputs.source_headers import new_uid, read_source_headers, writing_dicom
 from lvseg.outputs.study import PredictedStudy
@@ -53,7 +53,7 @@ def write_sr(study: PredictedStudy, folder: UPath, volumes: Volumes | None = Non
     Raises:
         SourceError: ED and ES, or the spacings that volumes need, are not known, or an image has no DICOM source.
     """
-    drawn = measurable(study, draw_study(study))
+    drawn = measurable(study)
     phases = find_phases(drawn)
     volumes = measure_volumes(drawn, phases, study.slice_spacing_mm) if volumes is None else volumes
     if volumes.edv_ml is None or volumes.esv_ml is None:

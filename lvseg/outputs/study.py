@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from lvseg.config import LabelConvention
+from lvseg.outputs.outline import draw_contours
+from lvseg.slices import Contours
 
 __all__ = ["PredictedImage", "PredictedStudy"]
 
@@ -57,3 +59,9 @@ class PredictedStudy:
     """Distance of neighbouring slices' centres, mm; None where it is not known."""
     labels: LabelConvention = "given"
     """Convention in which the model learnt to draw; contours take back on average what it does to them."""
+    contours: tuple[Contours, ...] = field(init=False, repr=False, compare=False)
+    """Of each image, drawn from its mask: what volumes, contour files and pictures share."""
+
+    def __post_init__(self) -> None:
+        contours = tuple(draw_contours(image.mask, self.labels) for image in self.images)
+        object.__setattr__(self, "contours", contours)

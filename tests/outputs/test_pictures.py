@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from lvseg.errors import SourceError
-from lvseg.outputs.contours import draw_contours
 from lvseg.outputs.drawing import COLOURS, SIDE, draw, find_view
 from lvseg.outputs.gif import frame_times_ms, write_gif
+from lvseg.outputs.outline import draw_contours
 from lvseg.outputs.overlay import write_overlay
 from lvseg.store import location
 from tests.outputs.studies import CASE, PHASES, SLICES, change
