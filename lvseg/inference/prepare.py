@@ -18,7 +18,16 @@ from lvseg.preprocess import find_layout, lay_out_image, normalise, to_source
 from lvseg.records import MANIFEST_NAME, Manifest, read_manifest, read_rows, table_to_slices
 from lvseg.slices import Grid, Place, Slice
 from lvseg.sources.listing import natural_key
-from lvseg.sources.studies import DicomStudy, ItemStudy, LoadedImage, Study, StudyImages, list_studies, load_study
+from lvseg.sources.studies import (
+    DicomStudy,
+    ItemStudy,
+    LoadedImage,
+    Study,
+    StudyImages,
+    by_place,
+    list_studies,
+    load_study,
+)
 from lvseg.store import UPath
 
 __all__ = ["Failure", "Pack", "PredictSource", "PreparedStudy", "open_predict_source", "prepare_pack"]
@@ -216,30 +225,27 @@ def _preprocess(
         inputs.append(normalise(pixels, kind.normalise))
         grids.append(None if layout.is_source else layout.grid)
     if len(shapes := {values.shape for values in inputs}) > 1:
-        found = ", ".join(sorted("x".join(map(str, shape)) for shape in shapes))
-        raise SourceError(f"{images[0].name}: images of several pixel spacings, resampled to {found}")
+        raise SourceError(f"{images[0].name}: images of several pixel spacings, resampled to {_listed(shapes)}")
     return np.stack(inputs), tuple(grids)
+
+
+def _listed(shapes: Iterable[tuple[int, ...]]) -> str:
+    return ", ".join(sorted("x".join(map(str, shape)) for shape in shapes))
 
 
 def _prepare_records(
     folder: UPath, manifest: Manifest, study: RecordStudy, kinds: Sequence[PreprocessConfig]
 ) -> PreparedStudy:
-    items = sorted(_read_slices(folder, manifest, study), key=_by_place)
+    items = sorted(_read_slices(folder, manifest, study), key=by_place)
     images = tuple(_native(item) for item in items)
     loaded = StudyImages(case_id=study.case_id, images=images)
     if len(shapes := {image.pixels.shape for image in images}) > 1:
-        found = ", ".join(sorted("x".join(map(str, shape)) for shape in shapes))
-        raise RecordsError(f"{study.case_id}: images of several sizes, found {found}")
+        raise RecordsError(f"{study.case_id}: images of several sizes, found {_listed(shapes)}")
     if manifest.preprocessing == PreprocessConfig():
         done = [_preprocess(images, kind, None) for kind in kinds]
         return _prepared(loaded, [inputs for inputs, _ in done], [grids for _, grids in done])
     stored = np.stack([np.asarray(item.image, np.float32) for item in items])
     return _prepared(loaded, [stored] * len(kinds), [tuple(item.grid for item in items)] * len(kinds))
-
-
-def _by_place(item: Slice) -> tuple[Any, ...]:
-    place = item.place
-    return (*(-1 if i is None else i for i in (place.slice_index, place.phase_index)), natural_key(item.name))
 
 
 def _read_slices(folder: UPath, manifest: Manifest, study: RecordStudy) -> Iterator[Slice]:

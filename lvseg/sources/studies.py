@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lvseg.config import ConvertConfig, SourceLayout
 from lvseg.errors import SourceError
 from lvseg.findings import Decision, Skip
-from lvseg.slices import Place
+from lvseg.slices import Place, Slice
 from lvseg.sources.cases import SAX_SERIES, slice_name
 from lvseg.sources.contours import find_contours
 from lvseg.sources.dicom import parse_dicom
@@ -32,7 +32,16 @@ from lvseg.sources.segmentation import MaskedCollector, files_of, image_headers,
 from lvseg.sources.series import Series, find_series
 from lvseg.store import UPath, read_file
 
-__all__ = ["DicomStudy", "ItemStudy", "LoadedImage", "StudyImages", "choose_cine", "list_studies", "load_study"]
+__all__ = [
+    "DicomStudy",
+    "ItemStudy",
+    "LoadedImage",
+    "StudyImages",
+    "by_place",
+    "choose_cine",
+    "list_studies",
+    "load_study",
+]
 
 DICOM_LAYOUTS = ("linked", "challenge", "cap")
 """Layouts whose units are a patient's image folders and, last, his contour folder."""
@@ -260,12 +269,13 @@ def _load_items(folder: UPath, study: ItemStudy) -> StudyImages:
 
 
 def _in_order(images: Iterable[LoadedImage]) -> tuple[LoadedImage, ...]:
-    def key(image: LoadedImage) -> tuple[Any, ...]:
-        place = image.place
-        known = (place.slice_index, place.phase_index)
-        return (*(-1 if index is None else index for index in known), natural_key(image.name))
+    return tuple(sorted(images, key=by_place))
 
-    return tuple(sorted(images, key=key))
+
+def by_place(image: LoadedImage | Slice) -> tuple[Any, ...]:
+    """Sorts a study's images by slice, then phase, then name; those that are not known come first."""
+    known = (image.place.slice_index, image.place.phase_index)
+    return (*(-1 if index is None else index for index in known), natural_key(image.name))
 
 
 def _load_dicom(folder: UPath, study: DicomStudy, with_heart: bool) -> StudyImages:
