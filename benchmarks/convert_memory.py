@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,6 +48,11 @@ class Peaks:
     driver: int = 0
     workers: dict[int, int] = field(default_factory=dict)
 
+    @property
+    def largest_worker(self) -> int:
+        """Of any worker; 0 without one."""
+        return max(self.workers.values(), default=0)
+
     def sample(self, driver: psutil.Process) -> None:
         """Look at the driver and at its cluster's workers."""
         self.driver = max(self.driver, uss(driver))
@@ -77,25 +83,51 @@ def convert(source: Path, records: Path, workers: int, folder: str) -> tuple[Pea
         "manifest = convert(sys.argv[1], sys.argv[2], ConvertConfig())\n"
         "print(sum(part.images for part in manifest.splits.values()), manifest.findings)\n"
     )
+    command = [sys.executable, "-c", code, str(source), str(records)]
+    return watch(command, folder, "conversion", stderr=subprocess.DEVNULL)
+
+
+def watch(command: Sequence[str], ray_folder: str, what: str, **streams: int) -> tuple[Peaks, float]:
+    """Peaks and seconds of a command.
+
+    Args:
+        command: what to run, in a process of its own.
+        ray_folder: for Ray's files; a short path.
+        what: the command in words, for an error.
+        streams: as ``subprocess.Popen`` takes them.
+    """
     before, peaks = time.monotonic(), Peaks()
-    environment = os.environ | {"RAY_TMPDIR": folder, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(source), str(records)], env=environment, cwd=ROOT, stderr=subprocess.DEVNULL
-    )
+    environment = os.environ | {"RAY_TMPDIR": ray_folder, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, env=environment, cwd=ROOT, **streams)
     driver = psutil.Process(process.pid)
     while process.poll() is None:
         peaks.sample(driver)
         time.sleep(SAMPLE_SECONDS)
     if process.returncode:
-        raise SystemExit(f"the conversion failed with {process.returncode}")
+        raise SystemExit(f"the {what} failed with {process.returncode}")
     return peaks, time.monotonic() - before
+
+
+class PeaksTable:
+    """A line for every size, with ratios to the first one's peaks."""
+
+    def __init__(self) -> None:
+        self.table = Table("images", "seconds", "driver MB", "to the first", "largest worker MB", "to the first")
+        self._first: tuple[int, int] | None = None
+
+    def add(self, images: int, seconds: float, peaks: Peaks) -> None:
+        """A line."""
+        self._first = self._first or (peaks.driver, peaks.largest_worker)
+        cells = []
+        for found, first in zip((peaks.driver, peaks.largest_worker), self._first, strict=True):
+            cells += [f"{found / MB:.0f}", f"{found / first:.2f}" if first else ""]
+        self.table.add_row(str(images), f"{seconds:.0f}", *cells)
 
 
 def main(benchmark: Benchmark) -> int:
     """Measure and print."""
     console = Console()
-    table = Table("images", "seconds", "driver MB", "to the first", "largest worker MB", "to the first")
-    first: tuple[int, int] | None = None
+    table = PeaksTable()
     for images in benchmark.images:
         patients = max(2, round(images / (SLICES * PHASES)))
         with (
@@ -105,19 +137,11 @@ def main(benchmark: Benchmark) -> int:
             source = Path(name) / "source"
             write_phantom(source, patients=patients, size=benchmark.size, slices=SLICES, phases=PHASES, fast=True)
             peaks, seconds = convert(source, Path(name) / "records", benchmark.workers, ray)
-            worker = max(peaks.workers.values(), default=0)
+            found = f"driver {peaks.driver / MB:.0f} MB, worker {peaks.largest_worker / MB:.0f} MB"
             # Said before all the files are removed again, which takes long.
-            console.print(f"{images}: {seconds:.0f} s, driver {peaks.driver / MB:.0f} MB, worker {worker / MB:.0f} MB")
-        first = first or (peaks.driver, worker)
-        table.add_row(
-            str(patients * SLICES * PHASES),
-            f"{seconds:.0f}",
-            f"{peaks.driver / MB:.0f}",
-            f"{peaks.driver / first[0]:.2f}",
-            f"{worker / MB:.0f}",
-            f"{worker / first[1]:.2f}",
-        )
-    console.print(table)
+            console.print(f"{images}: {seconds:.0f} s, {found}")
+        table.add(patients * SLICES * PHASES, seconds, peaks)
+    console.print(table.table)
     return 0
 
 

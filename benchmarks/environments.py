@@ -12,15 +12,14 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.variants import Benchmark as Steps
-from benchmarks.variants import measure
+from benchmarks.variants import measure, table_of
 
 ENVIRONMENTS = {
     "without oneDNN": {"TF_ENABLE_ONEDNN_OPTS": "0"},
@@ -34,44 +33,31 @@ ENVIRONMENTS = {
 }
 
 
+HERE = "LVSEG_BENCHMARK_HERE"
+"""Set for a process that measures itself."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Benchmark:
+class Benchmark(Steps):
     """What is measured."""
 
-    model: str = "fcn"
-    """Architecture."""
-    size: int = 256
-    """Rows and columns."""
-    batch_size: int = 4
-    """Images in one step."""
     steps: int = 16
     """Steps of each measurement."""
-    threads: int | None = None
-    """TensorFlow's threads; default: all cores."""
-    rounds: int = 3
-    """How often all are measured, in turn."""
+    variants: tuple[str, ...] = ()
+    """Nothing but the defaults."""
     environments: tuple[str, ...] = tuple(ENVIRONMENTS)
     """What is measured; the first is what the others are compared with."""
 
 
 def measure_here(benchmark: Benchmark) -> float:
     """Images/s in this process: the median of two passes after the one that compiles."""
-    steps = Steps(
-        model=benchmark.model,
-        size=benchmark.size,
-        batch_size=benchmark.batch_size,
-        steps=benchmark.steps,
-        threads=benchmark.threads,
-        rounds=2,
-        variants=(),
-    )
-    return statistics.median(measure(steps)["defaults"])
+    return statistics.median(measure(replace(benchmark, rounds=2))["defaults"])
 
 
 def measure_apart(environment: dict[str, str], words: Sequence[str]) -> float:
     """The same in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.environments", *words]
-    variables = os.environ | environment | {"LVSEG_BENCHMARK_HERE": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    variables = os.environ | environment | {HERE: "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     root = Path(__file__).parents[1]
     done = subprocess.run(command, cwd=root, env=variables, capture_output=True, text=True, check=True)
     return float(json.loads(done.stdout))
@@ -81,22 +67,14 @@ def main(args: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if args is None else args)
     benchmark = tyro.cli(Benchmark, args=words, description=__doc__)
     os.environ.update(CUDA_VISIBLE_DEVICES="")
-    if os.environ.get("LVSEG_BENCHMARK_HERE"):
+    if os.environ.get(HERE):
         print(json.dumps(measure_here(benchmark)))
         return 0
-    first = benchmark.environments[0]
     speeds: dict[str, list[float]] = {name: [] for name in benchmark.environments}
     for _ in range(benchmark.rounds):
         for name, found in speeds.items():
             found.append(measure_apart(ENVIRONMENTS[name], words))
-    table = Table(title=f"{benchmark.model}, {benchmark.size}x{benchmark.size}, batch {benchmark.batch_size}")
-    for heading in ("", "images/s", f"ratio to {first}", "range"):
-        table.add_column(heading, justify="right" if heading else "left")
-    for name, found in speeds.items():
-        ratios = [one / other for one, other in zip(found, speeds[first], strict=True)]
-        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-        table.add_row(name, f"{statistics.median(found):.1f}", f"{statistics.median(ratios):.2f}", spread)
-    Console().print(table)
+    Console().print(table_of(benchmark, speeds))
     return 0
 
 

@@ -7,20 +7,16 @@ shares, such as Ray's object store and libraries).
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import tyro
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.convert_memory import MB, ROOT, SAMPLE_SECONDS, Peaks
+from benchmarks.convert_memory import Peaks, PeaksTable, watch
 from lvseg.phantom import write_phantom
 
 SLICES, PHASES = 10, 20
@@ -42,18 +38,9 @@ class Benchmark:
 
 def predict(run: Path, source: Path, out: Path, workers: int, ray: str) -> tuple[Peaks, float]:
     """Peaks and seconds of one prediction."""
-    words = ["predict", run, source, out, "--workers", workers, "--precision", "float32", "--no-gpu"]
+    words = ["predict", run, source, out, "--workers", workers, "--precision", "float32", "--gpu", "False"]
     command = [sys.executable, "-m", "lvseg.cli", *map(str, words)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "RAY_TMPDIR": ray}
-    before, peaks = time.monotonic(), Peaks()
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
-    driver = psutil.Process(process.pid)
-    while process.poll() is None:
-        peaks.sample(driver)
-        time.sleep(SAMPLE_SECONDS)
-    if process.returncode:
-        raise SystemExit(f"the prediction failed with {process.returncode}")
-    return peaks, time.monotonic() - before
+    return watch(command, ray, "prediction", stdout=subprocess.DEVNULL)
 
 
 def main(benchmark: Benchmark) -> int:
@@ -62,8 +49,7 @@ def main(benchmark: Benchmark) -> int:
     from benchmarks.predict_throughput import write_run
 
     console = Console()
-    table = Table("images", "seconds", "driver MB", "to the first", "largest worker MB", "to the first")
-    first: tuple[int, int] | None = None
+    table = PeaksTable()
     for images in benchmark.images:
         patients = max(1, round(images / (SLICES * PHASES)))
         with (
@@ -76,17 +62,8 @@ def main(benchmark: Benchmark) -> int:
                 folder / "source", patients=patients, size=benchmark.size, slices=SLICES, phases=PHASES, fast=True
             )
             peaks, seconds = predict(run, folder / "source", folder / "out", benchmark.workers, ray)
-        worker = max(peaks.workers.values(), default=0)
-        first = first or (peaks.driver, worker)
-        table.add_row(
-            str(patients * SLICES * PHASES),
-            f"{seconds:.0f}",
-            f"{peaks.driver / MB:.0f}",
-            f"{peaks.driver / first[0]:.2f}",
-            f"{worker / MB:.0f}",
-            f"{worker / first[1]:.2f}" if first[1] else "",
-        )
-    console.print(table)
+        table.add(patients * SLICES * PHASES, seconds, peaks)
+    console.print(table.table)
     return 0
 
 
