@@ -13,7 +13,7 @@ SUPPORTED := import sys; v = sys.version_info[:2]; \
   sys.exit(0 if (3, 11) <= v < (3, 14) else "lvseg needs Python 3.11, 3.12 or 3.13; found %d.%d: %s" % (v + (sys.executable,)))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-quick test-rest lint lock benchmark clean
+.PHONY: help venv demo test test-quick test-rest test-cluster test-faults lint lock benchmark clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## */: /'
@@ -40,10 +40,16 @@ demo: $(READY)  ## the main job on made-up hearts: convert, train, sweep, leader
 test: test-quick test-rest  ## all tests, the quick ones first
 
 test-quick: $(READY)  ## the tests that need neither Ray processes nor more than two seconds each
-	$(BIN)/python -m pytest -m "not ray and not slow" -n $(PROCESSES) $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -m "not ray and not slow and not cluster" -n $(PROCESSES) $(PYTEST_FLAGS)
 
 test-rest: test-quick  # after the quick ones, also under make -j
-	$(BIN)/python -m pytest -m "ray or slow" $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -m "(ray or slow) and not cluster" -n $(PROCESSES) --dist loadfile $(PYTEST_FLAGS)
+
+test-cluster: $(READY)  ## jobs on three real nodes, a node and a driver that die, a sweep on many made-up ones
+	$(BIN)/python -m pytest -m "cluster and not slow" $(PYTEST_FLAGS)
+
+test-faults: $(READY)  ## everything that breaks on a cluster, with the seconds to recover
+	$(BIN)/python -m pytest tests/nodes/test_faults.py $(PYTEST_FLAGS)
 
 lint: $(READY)  ## format, lint and types
 	$(BIN)/ruff format --check .

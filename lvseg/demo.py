@@ -11,7 +11,7 @@ from lvseg.config import ConvertConfig, TrainConfig, TuneConfig
 from lvseg.distributed.convert import convert
 from lvseg.distributed.session import ray_session
 from lvseg.distributed.train import run_training
-from lvseg.distributed.tune import Sweep, plan_resources, run_sweep
+from lvseg.distributed.tune import plan_resources, run_sweep
 from lvseg.leaderboard import build, render
 from lvseg.phantom import write_phantom
 from lvseg.progress import reporter, sweep_progress, watch_run
@@ -20,6 +20,7 @@ from lvseg.report import write_report
 from lvseg.run_folder import Run
 from lvseg.space import read_space
 from lvseg.store import UPath, location
+from lvseg.sweep import Sweep
 
 PATIENTS = 10
 SIZE = 128

@@ -97,8 +97,8 @@ class RunResult:
     """Version of this layout."""
     name: str
     """The run's name; the trial's name in a sweep."""
-    status: Literal["finished", "failed"]
-    """How the run ended."""
+    status: Literal["finished", "failed", "stopped early"]
+    """How the run ended; stopped early: a trial that its sweep has ended, as good as its best epoch."""
     error: str | None = None
     """Why a failed run failed, one line."""
     sweep: str | None = None

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -22,6 +23,7 @@ from lvseg.config import (
     EXECUTION_FIELDS,
     IMAGE_SIDE_MULTIPLE,
     PreprocessConfig,
+    SplitMethod,
     Structures,
     TrainConfig,
     from_mapping,
@@ -31,12 +33,13 @@ from lvseg.errors import ConfigError, RecordsError, RunError, StoppedError, Trai
 from lvseg.ledger import report
 from lvseg.records import Manifest
 from lvseg.records.course_tfrecord import REFUSAL
+from lvseg.records.folds import for_run
 from lvseg.results import ORIGIN_FILE, RESULT_FILE, EpochRow, RunResult, read_result
 from lvseg.slices import CLASSES
 from lvseg.store import UPath, copy_file, write_text
 from lvseg.training.order import training_rows
 from lvseg.training.precision import with_precision
-from lvseg.training.state import CHECKPOINT_WEIGHTS, Outcome
+from lvseg.training.state import CHECKPOINT_WEIGHTS, Outcome, RunState
 from lvseg.training.status import record_event
 from lvseg.versions import versions
 
@@ -78,7 +81,7 @@ class Run:
         Raises:
             RecordsError: the configuration's fold does not fit the records.
         """
-        return self.manifest.for_fold(self.config.fold, self.records)
+        return for_run(self.manifest, self.records, self.config.fold, self.config.folds)
 
     def check_fits(self) -> None:
         """Refuse before anything starts what cannot work.
@@ -212,7 +215,7 @@ def open_run(run: Run) -> RunResult | None:
             raise RunError(f"{run.folder}: holds other files, not a run; choose another name")
         if (run.folder / RESULT_FILE).exists():
             result = read_result(run.folder)
-            if result.status == "finished":
+            if result.status != "failed":
                 return result
             (run.folder / RESULT_FILE).unlink()
         if (run.folder / STOP_NAME).exists():
@@ -230,7 +233,7 @@ def _require_same(run: Run) -> None:
     if origin.records_sha256 != run.manifest.records_sha256:
         raise RunError(f"run {run.name} was trained on other records ({origin.records}); choose another name")
     before = read_yaml(run.folder / CONFIG_NAME)
-    now = dataclasses.asdict(run.config)
+    now = yaml.safe_load(yaml.safe_dump(dataclasses.asdict(run.config)))  # a tuple is a list in the file
     differing = [key for key in now if key not in EXECUTION_FIELDS and before.get(key) != now[key]]
     if differing:
         changes = ", ".join(f"{key} was {before.get(key)}, is {now[key]}" for key in differing)
@@ -284,15 +287,29 @@ def close_run(run: Run, outcome: Outcome, finish: Callable[[], RunResult]) -> Ru
 
 def finish_run(run: Run, outcome: Outcome, best_checkpoint: Path | UPath | None) -> RunResult:
     """Keep the best weights and write ``result.json``, of a finished or of a failed run."""
-    sha256 = None
-    if best_checkpoint is not None and outcome.error is None:
-        sha256 = copy_file(best_checkpoint / CHECKPOINT_WEIGHTS, run.folder / WEIGHTS_NAME)
+    sha256 = _keep_weights(run, best_checkpoint) if outcome.error is None else None
     return _end(run, dataclasses.replace(_result(run, outcome), weights_sha256=sha256))
 
 
 def fail_run(run: Run, error: str) -> RunResult:
     """Write the ``result.json`` of a run that ended before it had anything to tell."""
     return _end(run, dataclasses.replace(_blank(run), status="failed", error=error))
+
+
+def end_early(run: Run, state: RunState, best_checkpoint: UPath | None) -> RunResult:
+    """Keep the best weights and write ``result.json`` of a trial that its sweep has ended before its last epoch."""
+    sha256 = _keep_weights(run, best_checkpoint)
+    outcome = Outcome(state=state, parameters=state.parameters)
+    # A scheduler may have its say at the last epoch too.
+    status: Literal["finished", "stopped early"] = "finished" if state.is_done(run.config) else "stopped early"
+    return _end(run, dataclasses.replace(_result(run, outcome), status=status, weights_sha256=sha256))
+
+
+def _keep_weights(run: Run, best_checkpoint: Path | UPath | None) -> str | None:
+    """Copy the best weights to the run's folder; their hash."""
+    if best_checkpoint is None:
+        return None
+    return copy_file(best_checkpoint / CHECKPOINT_WEIGHTS, run.folder / WEIGHTS_NAME)
 
 
 def _end(run: Run, result: RunResult) -> RunResult:
@@ -343,13 +360,18 @@ def _blank(run: Run) -> RunResult:
         train_images=_images(run, "train"),
         val_images=_images(run, "val"),
         labels=run.manifest.labels,
-        split=run.manifest.split,
+        split=_split(run),
         records_sha256=run.manifest.records_sha256,
-        config=dataclasses.asdict(run.config),
+        config=json.loads(json.dumps(dataclasses.asdict(run.config))),  # as it reads from the file: a tuple is a list
         command=run.command(),
         versions=versions(),
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _split(run: Run) -> SplitMethod:
+    """As the run was split: in folds by patient, whatever the records are."""
+    return "kfold" if run.config.folds is not None else run.manifest.split
 
 
 def _images(run: Run, split: str) -> int:

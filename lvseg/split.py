@@ -13,7 +13,7 @@ from lvseg.errors import SourceError
 from lvseg.sources.cases import OFFICIAL_PARTS, canonical_case_id
 from lvseg.store import UPath
 
-__all__ = ["assign_parts", "check_no_leak", "read_split_file"]
+__all__ = ["assign_parts", "check_no_leak", "deal_folds", "read_split_file"]
 
 OFFICIAL_SPLITS: dict[str, SplitName] = {"training": "train", "validation": "val", "online": "test"}
 OFFICIAL_OF_CASE = {case: OFFICIAL_SPLITS[part] for part, cases in OFFICIAL_PARTS.items() for case in cases}
@@ -113,6 +113,15 @@ def _largest_remainder(sizes: np.ndarray, seats: int) -> list[int]:
     first = np.lexsort((np.arange(len(sizes)), -sizes, -remainders))
     shares[first[: seats - int(shares.sum())]] += 1
     return [int(share) for share in shares]
+
+
+def deal_folds(case_ids: Sequence[str], groups: Sequence[str | None], folds: int, seed: int) -> dict[str, str]:
+    """Fold of every case, such as ``fold-0``, as ``kfold`` deals them.
+
+    Raises:
+        SourceError: fewer patients than folds.
+    """
+    return _deal(_strata(case_ids, groups), folds, seed)
 
 
 def _deal(strata: list[list[str]], folds: int, seed: int) -> dict[str, str]:

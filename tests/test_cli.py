@@ -48,9 +48,9 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     import lvseg.distributed.convert
     import lvseg.distributed.session
     import lvseg.distributed.train
-    import lvseg.distributed.tune
+    import lvseg.distributed.trial
 
-    for module in (lvseg.distributed.session, lvseg.distributed.convert, lvseg.distributed.tune):
+    for module in (lvseg.distributed.session, lvseg.distributed.convert, lvseg.distributed.trial):
         monkeypatch.setattr(module, "ray_session", refuse)
 
 
@@ -176,7 +176,7 @@ def test_a_sweep_name_taken_by_another_sweep(refuse: Refusal, records: Path, tmp
     command = ("tune", records, "--runs", tmp_path / "runs", "--name", "one")
     with pytest.raises(AssertionError, match="Ray was started"):
         cli.main([str(arg) for arg in command])
-    message = refuse(*command, "--trials", 99)
+    message = refuse(*command, "--search-seed", 99)
     assert message.startswith("sweep name one is taken by another sweep (see ")
 
 

@@ -60,6 +60,7 @@ OUT_OF_RANGE = [
     (TrainConfig, "picture_every", -1, "greater than or equal to 0"),
     (TrainConfig, "max_failures", -1, "greater than or equal to 0"),
     (TrainConfig, "fold", -1, "greater than or equal to 0"),
+    (TrainConfig, "folds", 1, "greater than or equal to 2"),
     (TrainConfig, "unet_width", 2, "greater than or equal to 4"),
     (TrainConfig, "unet_depth", 5, "less than or equal to 4"),
     (TrainConfig, "unet_stem", 3, "1, 2 or 4"),
@@ -79,6 +80,8 @@ OUT_OF_RANGE = [
     (TrainConfig, "on_nan", "ignore", "'stop' or 'rollback'"),
     (TrainConfig, "min_workers", 0, "greater than or equal to 1"),
     (TrainConfig, "collective_timeout_s", 0, "greater than or equal to 1"),
+    (TrainConfig, "gpus_per_worker", 0, "greater than or equal to 1"),
+    (TrainConfig, "placement", "near", "'pack', 'spread', 'strict-pack' or 'strict-spread'"),
     (TrainConfig, "augment_rotation_deg", 181.0, "less than or equal to 180"),
     (TrainConfig, "augment_scale", 1.0, "less than or equal to 0.9"),
     (TrainConfig, "augment_shift", 0.6, "less than or equal to 0.5"),
@@ -93,6 +96,16 @@ OUT_OF_RANGE = [
     (TuneConfig, "trials", 0, "greater than or equal to 1"),
     (TuneConfig, "concurrency", 0, "greater than or equal to 1"),
     (TuneConfig, "search_seed", 2**31, "less than 2147483648"),
+    (TuneConfig, "search", "bayes", "'random', 'grid' or 'tpe'"),
+    (TuneConfig, "scheduler", "hyperband", "'none', 'asha', 'median' or 'pbt'"),
+    (TuneConfig, "rung_epochs", 0, "greater than or equal to 1"),
+    (TuneConfig, "reduction_factor", 1, "greater than or equal to 2"),
+    (TuneConfig, "warm_start", -1, "greater than or equal to 0"),
+    (TuneConfig, "gpus_per_trial", 1.5, "less than or equal to 1"),
+    (TuneConfig, "gpus_per_trial", 0.3, "must be 1 / n or 1"),
+    (TuneConfig, "max_hours", 0.0, "greater than 0"),
+    (TuneConfig, "target_dice", 1.1, "less than or equal to 1"),
+    (TuneConfig, "trial_timeout_s", 0, "greater than or equal to 1"),
 ]
 
 
@@ -111,6 +124,7 @@ def test_a_wrong_value_is_refused_with_field_value_and_range(
 
 UNBOUNDED = {
     "mlflow",
+    "node_label",
     *("gpu", "split_file", "xla", "profile", "augment_flip"),
     *("unet_residual", "unet_attention", "deep_supervision", "class_weights"),
 }
@@ -139,6 +153,7 @@ def test_several_faults_are_told_at_once_on_one_line() -> None:
     ("settings", "message"),
     [
         ({"batch_size": 3, "workers": 4}, "workers must be at most batch_size, got 4 and 3"),
+        ({"node_label": ("zone=a", "zone")}, "node_label must be key=value, got 'zone'"),
         ({"workers": 2, "min_workers": 3}, "min_workers must be at most workers, got 3 and 2"),
         ({"workers": 0, "gpu": True}, "gpu needs at least one worker, got workers 0"),
         ({"model": "fcn", "norm": "group"}, "norm is for the models unet and unet-light, got model 'fcn'"),

@@ -11,7 +11,7 @@ import pytest
 
 import lvseg.phantom
 from lvseg import cli
-from lvseg.cli import boards, data, export, jobs, monitoring, predict, training
+from lvseg.cli import boards, data, export, jobs, monitoring, predict, training, tuning
 from lvseg.config import TrainConfig, from_mapping, read_yaml
 from lvseg.space import read_space
 
@@ -24,6 +24,7 @@ DOCUMENTS = (
     "docs/leaderboard.md",
     "docs/predict.md",
     "docs/export.md",
+    "docs/sweeps.md",
 )
 
 
@@ -60,7 +61,7 @@ def test_documented_commands_are_accepted(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.chdir(ROOT)
     summary = SimpleNamespace(patients=0, images=0, endocardium_contours=0)
     monkeypatch.setattr(lvseg.phantom, "write_phantom", lambda *_, **__: summary)
-    for room in (boards, data, export, jobs, monitoring, predict, training):
+    for room in (boards, data, export, jobs, monitoring, predict, training, tuning):
         for name, function in inspect.getmembers(room, inspect.isfunction):
             if function.__module__ == room.__name__:
                 monkeypatch.setattr(room, name, lambda *_, **__: 0)
@@ -97,6 +98,9 @@ def test_documented_commands_are_accepted(monkeypatch: pytest.MonkeyPatch, capsy
         "docs/export.md",
         "docs/predict.md",
         "docs/outputs.md",
+        "docs/sweeps.md",
+        "docs/cluster-faults.md",
+        "docs/scale.md",
         "docs/benchmarks.md",
     ],
 )

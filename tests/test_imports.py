@@ -21,8 +21,8 @@ LEVELS = (
     {"sources", "phantom", "split"},
     {"records", "quality", "outputs"},
     {"models", "losses", "pipeline"},
-    {"training", "run_folder", "space"},
-    {"leaderboard", "report", "progress", "scoring", "inference", "export", "dashboard"},
+    {"training", "run_folder", "space", "sweep"},
+    {"leaderboard", "report", "progress", "scoring", "warm_start", "sweep_cost", "inference", "export", "dashboard"},
     {"distributed"},
     {"cli", "demo"},
 )

@@ -79,7 +79,7 @@ def test_nan_is_null_in_the_file_and_nan_again_when_read(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"status": "done"}, "status: Input should be 'finished' or 'failed'"),
+        ({"status": "done"}, "status: Input should be 'finished', 'failed' or 'stopped early'"),
         ({"schema": 2}, "schema: Input should be 1"),
         ({"val_dice": "high"}, "val_dice: Input should be a valid number"),
         ({"wokers": 2}, "wokers: Unexpected keyword argument"),

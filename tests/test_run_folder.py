@@ -232,3 +232,10 @@ def test_the_command_can_undo_what_a_config_file_sets(
     assert cli.main(["train", "records", "--config", str(path), "--no-staircase"]) == 0
     assert cli.main(["train", "records", f"--config={path}", "--epochs", "6"]) == 0
     assert [(settings.staircase, settings.epochs) for settings in seen] == [(False, 5), (True, 6)]
+
+
+def test_a_run_with_listed_settings_is_gone_on_with(run: Run) -> None:
+    """YAML has lists where the configuration has tuples."""
+    run = dataclasses.replace(run, config=TrainConfig(epochs=2, class_weights=(1.0, 2.0)))
+    assert open_run(run) is None
+    assert open_run(run) is None

@@ -1,3 +1,5 @@
+import dataclasses
+import random
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +8,7 @@ import yaml
 
 from lvseg.config import TrainConfig
 from lvseg.errors import ConfigError
-from lvseg.space import KINDS, Dimension, read_space
+from lvseg.space import KINDS, Dimension, choose, combinations, read_space
 
 BASE = TrainConfig(batch_size=4, workers=2)
 
@@ -31,6 +33,8 @@ def test_the_default_space_is_the_course_s_task() -> None:
         ("decay_rate", {"uniform": [0.8, 1]}, Dimension(kind="uniform", values=(0.8, 1.0))),
         ("learning-rate", {"loguniform": [1e-4, 1e-2]}, Dimension(kind="loguniform", values=(1e-4, 1e-2))),
         ("epochs", {"randint": [3, 9]}, Dimension(kind="randint", values=(3, 9))),
+        ("decay_steps", {"qrandint": [100, 500, 50]}, Dimension(kind="qrandint", values=(100, 500, 50))),
+        ("warmup_steps", {"lograndint": [1, 500]}, Dimension(kind="lograndint", values=(1, 500))),
         ("staircase", [True, False], Dimension(kind="choice", values=(True, False))),
     ],
 )
@@ -41,7 +45,7 @@ def test_each_kind(tmp_path: Path, key: str, entry: Any, expected: Dimension) ->
 
 
 def test_every_kind_is_tested() -> None:
-    assert set(KINDS) == {"choice", "grid", "uniform", "loguniform", "randint"}
+    assert set(KINDS) == {"choice", "grid", "uniform", "loguniform", "randint", "qrandint", "lograndint"}
 
 
 def test_numbers_that_yaml_takes_for_text_are_numbers(tmp_path: Path) -> None:
@@ -75,6 +79,28 @@ def test_numbers_that_yaml_takes_for_text_are_numbers(tmp_path: Path) -> None:
             "draws fractions; take randint or choice",
         ),
         ({"epochs": {"randint": [1.5, 9]}}, "epochs: randint", "whole numbers"),
+        ({"decay_steps": {"qrandint": [100, 510, 50]}}, "decay_steps: qrandint", "a step that leads from lowest to"),
+        ({"decay_steps": {"qrandint": [100, 500]}}, "decay_steps: qrandint", "and a step, got [100, 500]"),
+        ({"warmup_steps": {"lograndint": [0, 500]}}, "warmup_steps: lograndint", "0 < lowest < highest"),
+        ({"unet_width": {"uniform": [8, 32]}}, "unet_width: uniform", "draws fractions"),
+        ({"fold": [0, 1]}, "fold cannot be searched", "model"),
+        ({"momentum": {"uniform": [0.8, 0.9], "when": "sgd"}}, "momentum: when must map", "'sgd'"),
+        ({"momentum": {"uniform": [0.8, 0.9], "when": {"optimiser": "sgd"}}}, "momentum: when: unknown", "optimizer"),
+        (
+            {"momentum": {"uniform": [0.8, 0.9], "when": {"optimizer": "sgd"}}},
+            "momentum: when optimizer is",
+            "never is",
+        ),
+        (
+            {"epochs": {"choice": [3], "when": {"seed": 0}}, "seed": {"choice": [0], "when": {"epochs": 3}}},
+            "epochs, seed depend on each other",
+            "circle",
+        ),
+        (
+            {"model": ["fcn", "unet"], "unet_width": [8, 16]},
+            "model fcn, unet_width 8: unet_width is for the models unet",
+            "say under when what belongs together",
+        ),
         ({"staircase": {"uniform": [0, 1]}}, "staircase: uniform", "draws fractions; take randint or choice"),
         ({"model": {"uniform": [0, 1]}}, "model: model", "must be a valid string, got 0.0"),
         ({"model": ["fcn", "resnet"]}, "model", "fc, fcn, unet, unet-light, got 'resnet'"),
@@ -97,3 +123,38 @@ def test_a_wrong_space_names_file_key_and_what_is_allowed(
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.yaml: cannot be read"):
         read_space(tmp_path / "none.yaml", BASE)
+
+
+CONDITIONAL = {
+    "momentum": {"choice": [0.8, 0.9], "when": {"optimizer": "sgd"}},
+    "optimizer": ["adam", "sgd"],
+    "unet_width": {"choice": [8, 16], "when": {"model": ["unet", "unet-light"]}},
+    "model": ["fcn", "unet"],
+}
+
+
+def test_a_conditional_setting_is_there_only_where_its_condition_holds(tmp_path: Path) -> None:
+    space = read(tmp_path, CONDITIONAL)
+    assert list(space).index("optimizer") < list(space).index("momentum")
+    every = combinations(space, BASE)
+    assert len(every) == 9  # (adam, sgd with two momenta) x (fcn, unet of two widths)
+    for settings in every:
+        assert ("momentum" in settings) == (settings["optimizer"] == "sgd")
+        assert ("unet_width" in settings) == (settings["model"] == "unet")
+        dataclasses.replace(BASE, **settings)
+
+
+def test_a_condition_may_be_on_a_setting_that_does_not_vary(tmp_path: Path) -> None:
+    space = read(tmp_path, {"decay_rate": {"uniform": [0.8, 1], "when": {"schedule": "exponential"}}})
+    assert choose(space, BASE, lambda *_: 0.9) == {"decay_rate": 0.9}
+    assert choose(space, dataclasses.replace(BASE, schedule="cosine"), lambda *_: 0.9) == {}
+
+
+@pytest.mark.parametrize("name", ["space", "unet-space", "fcn-decay-space"])
+def test_every_example_can_be_drawn_from(repository: Path, name: str) -> None:
+    base = TrainConfig(model="unet-light" if name == "unet-space" else "fcn")
+    space = read_space(repository / f"examples/{name}.yaml", base)
+    draw = random.Random(1)
+    for _ in range(20):
+        settings = choose(space, base, lambda _, dimension: draw.choice(dimension.corners))
+        dataclasses.replace(base, **settings)

@@ -26,6 +26,7 @@ def submit(
     *,
     job_id: str | None,
     install: Path | None,
+    driver_label: str | None,
     detach: bool,
     attach: str | None,
 ) -> int:
@@ -37,7 +38,7 @@ def submit(
     console = open_console()
     id = attach or job_id or sending.job_id((str(verb), *words))
     if verb is not None:
-        sending.submit(sending.Job(words=(verb, *words), id=id, install=install))
+        sending.submit(sending.Job(words=(verb, *words), id=id, install=install, driver_label=driver_label))
         console.print(f"job {id}; come back with: lvseg submit --attach {id}", soft_wrap=True)
     if detach:
         return 0

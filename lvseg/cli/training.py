@@ -1,17 +1,15 @@
-"""Training runs and sweeps."""
+"""Training runs."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lvseg.cli import boards
+from lvseg.cli import tuning
 from lvseg.cli.terminal import checked_name, open_console, require_durable
-from lvseg.config import TrainConfig, TuneConfig
-from lvseg.leaderboard import View
-from lvseg.progress import reporter, sweep_progress, watch_run
+from lvseg.config import TrainConfig
+from lvseg.progress import watch_run
 from lvseg.quiet import TENSORFLOW_LEVEL, import_quietly
 from lvseg.store import UPath
 from lvseg.training.mlflow import require_mlflow
@@ -22,7 +20,9 @@ if TYPE_CHECKING:
 
 
 def train(records: UPath, settings: TrainConfig, runs: UPath, name: str | None, *, verbose: bool) -> int:
-    """Train or resume one run."""
+    """Train or resume one run, or one for every fold."""
+    if settings.folds is not None and settings.fold is None:
+        return tuning.cross_validate(records, settings, runs, name, verbose=verbose)
     from lvseg.records import read_manifest
     from lvseg.run_folder import Run, default_name, open_run
 
@@ -60,39 +60,3 @@ def _train_here(run: Run, say: Callable[[str], None], verbose: bool) -> RunResul
     from lvseg.training.local import train_locally
 
     return train_locally(run, say)
-
-
-def tune(
-    records: UPath,
-    settings: TrainConfig,
-    sweep_settings: TuneConfig,
-    space: Path | None,
-    runs: UPath,
-    name: str | None,
-    *,
-    verbose: bool,
-) -> int:
-    """Run or resume a sweep and show its leaderboard."""
-    from lvseg.run_folder import default_name
-    from lvseg.space import read_space
-
-    require_durable("runs", runs)
-    folder = runs / checked_name(default_name(f"sweep-{settings.model}") if name is None else name)
-    dimensions = read_space(space, settings)
-    require_mlflow(settings)
-    console = open_console()
-
-    from lvseg.distributed.session import ray_session
-    from lvseg.distributed.tune import Sweep, open_sweep, plan_resources, run_sweep
-
-    sweep = Sweep(folder=folder, base=settings, space=dimensions, tune=sweep_settings, records=records)
-    open_sweep(sweep)
-    with ray_session(settings.workers, verbose=verbose):
-        resources = plan_resources(sweep)
-        console.print(f"{sweep.trials} trials, {resources.concurrency} at a time, {resources.cpus} CPU(s) a worker")
-        console.print(str(resources.ingest), soft_wrap=True)
-        with reporter(folder.name, console, sweep.trials * settings.epochs) as shown:
-            results = run_sweep(sweep, resources, sweep_progress(sweep.trials * settings.epochs, shown.update))
-    for result in (result for result in results if result.status == "failed"):
-        console.print(f"{result.name} failed: {result.error}", soft_wrap=True)
-    return boards.leaderboard(folder, View(), "table", None, None, compact=False)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
-from lvseg.cli import boards, data, jobs, monitoring, training
+from lvseg.cli import boards, data, jobs, monitoring, training, tuning
 from lvseg.cli import export as exports
 from lvseg.cli import predict as prediction
 from lvseg.cli.terminal import open_console
@@ -206,6 +206,7 @@ def make_verbs(
         config: Path | None = None,
         runs: Location = UPath("runs"),  # noqa: B008 -- a value
         name: str | None = None,
+        dry_run: bool = False,
         verbose: bool = False,
     ) -> int:
         """Sweep over training settings; the same command with the same name goes on where it stopped.
@@ -218,9 +219,10 @@ def make_verbs(
             config: YAML file with the settings that do not vary, or a recipe; flags go before it.
             runs: Folder of runs, on storage that every node sees; a path or a URI.
             name: Name of the sweep; default: model and time.
+            dry_run: Only print what would be tried, and what it would cost.
             verbose: Show Ray's and TensorFlow's own messages.
         """
-        return training.tune(records, settings, sweep, space, runs, name, verbose=verbose)
+        return tuning.tune(records, settings, sweep, space, runs, name, dry_run=dry_run, verbose=verbose)
 
     def evaluate(
         run: Annotated[tyro.conf.Positional[Location | None], tyro.conf.arg(metavar="[RUN]")] = None,
@@ -408,6 +410,7 @@ def make_verbs(
         /,
         job_id: str | None = None,
         install: Path | None = None,
+        driver_label: str | None = None,
         detach: bool = False,
         attach: str | None = None,
     ) -> int:
@@ -420,10 +423,14 @@ def make_verbs(
             verb: What to run.
             job_id: Name of the job on the cluster; default: verb, name and time.
             install: Requirements file to install there first; default: the nodes have what lvseg needs.
+            driver_label: Label, key=value, of the nodes that the job's driver may run on, such as
+                ray.io/market-type=on-demand; default: the cluster's head.
             detach: Do not wait for the job.
             attach: Follow this job, which was submitted before.
         """
-        return jobs.submit(verb, job, job_id=job_id, install=install, detach=detach, attach=attach)
+        return jobs.submit(
+            verb, job, job_id=job_id, install=install, driver_label=driver_label, detach=detach, attach=attach
+        )
 
     stages = (phantom, check, convert, augment_preview, train, tune, evaluate, predict, export, leaderboard, report)
     verbs = (*stages, dashboard, tensorboard, models, demo, doctor, submit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -13,11 +14,15 @@ from lvseg.errors import ConfigError
 Ingest = Literal["auto", "memory", "disk", "stream"]
 Loss = Literal["cross-entropy", "dice", "dice+cross-entropy", "focal-tversky", "boundary"]
 Norm = Literal["none", "group", "instance"]
+Placement = Literal["pack", "spread", "strict-pack", "strict-spread"]
 OnNan = Literal["stop", "rollback"]
 Optimizer = Literal["adam", "adamw", "sgd"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Schedule = Literal["constant", "exponential", "cosine", "polynomial", "one-cycle"]
+Search = Literal["random", "grid", "tpe"]
+Scheduler = Literal["none", "asha", "median", "pbt"]
 
+LABEL_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._/-]*=!?[A-Za-z0-9._-]+(,[A-Za-z0-9._-]+)*$"
 MODEL_NAMES = ("fc", "fcn", "unet", "unet-light")
 IMAGE_SIDE_MULTIPLE = 16
 """Every architecture halves the image four times, or must fill it exactly."""
@@ -127,6 +132,9 @@ class TrainConfig(AugmentConfig):
     """Seed of the weights' start values, of the order of images and of their augmentation."""
     fold: Annotated[int, Field(ge=0)] | None = None
     """Fold that validates, of records split into folds; the others train."""
+    folds: Annotated[int, Field(ge=2, le=100)] | None = None
+    """Cross-validation by patient: a run for each fold, which validates while the others train. The folds are those
+    of the records, or else made of their training and validation patients; test patients are left out."""
 
     workers: Annotated[int, Field(ge=0, le=4096)] = 1
     """Training processes; the batch is shared out among them. 0: this process, without Ray. On the command line
@@ -134,9 +142,15 @@ class TrainConfig(AugmentConfig):
     min_workers: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Go on with as few workers as this when nodes are lost, and with more when they come back; default: all."""
     gpu: bool = False
-    """One GPU for each worker."""
+    """A GPU for each worker."""
+    gpus_per_worker: Annotated[int, Field(ge=1, le=64)] = 1
+    """GPUs for each worker, with gpu; a worker shares its part of the batch out among them."""
     cpus_per_worker: Annotated[int, Field(ge=1)] | None = None
     """CPU cores for each worker; default: the cores of a node, shared out."""
+    placement: Placement = "pack"
+    """Workers on few nodes, or on many; strict: all on one node, or each on a node of its own, or not at all."""
+    node_label: tuple[str, ...] = ()
+    """Workers only on nodes with these labels, key=value each; value also a,b for one of them, !a for any other."""
     steps_per_call: Annotated[int, Field(ge=1)] = 16
     """Steps run in one call of the compiled training function."""
     xla: bool = False
@@ -162,13 +176,28 @@ class TrainConfig(AugmentConfig):
             raise ConfigError(f"workers must be at most batch_size, got {self.workers} and {self.batch_size}")
         if self.min_workers is not None and self.min_workers > self.workers:
             raise ConfigError(f"min_workers must be at most workers, got {self.min_workers} and {self.workers}")
-        if self.gpu and self.workers == 0:
-            raise ConfigError("gpu needs at least one worker, got workers 0")
+        for label in self.node_label:
+            if not re.match(LABEL_PATTERN, label):
+                raise ConfigError(f"node_label must be key=value, got {label!r}")
+        if self.folds is not None and self.fold is not None and self.fold >= self.folds:
+            raise ConfigError(f"fold must be below folds, got {self.fold} and {self.folds}")
+        self._check_gpus()
         if self.xla and self.loss == "boundary":
             raise ConfigError(
                 "xla cannot compile the boundary loss, whose maps are of changing size: choose one of them"
             )
         self._check_unet()
+
+    def _check_gpus(self) -> None:
+        if self.gpu and self.workers == 0:
+            raise ConfigError("gpu needs at least one worker, got workers 0")
+        if self.gpus_per_worker > 1 and not self.gpu:
+            raise ConfigError(f"gpus_per_worker needs gpu, got gpus_per_worker {self.gpus_per_worker} without")
+        if self.gpus_per_worker * self.workers > self.batch_size:
+            raise ConfigError(
+                f"batch_size must be at least an image for each GPU, got {self.batch_size} "
+                f"for {self.workers} worker(s) of {self.gpus_per_worker} GPUs"
+            )
 
     def _check_unet(self) -> None:
         if self.model.startswith("unet"):
@@ -189,11 +218,14 @@ EXECUTION_FIELDS = frozenset(
         "collective_timeout_s",
         "cpus_per_worker",
         "gpu",
+        "gpus_per_worker",
         "ingest",
         "max_failures",
         "min_workers",
         "mlflow",
+        "node_label",
         "picture_every",
+        "placement",
         "profile",
         "steps_per_call",
         "workers",
@@ -207,9 +239,39 @@ EXECUTION_FIELDS = frozenset(
 class TuneConfig(Validated):
     """One sweep over training settings."""
 
-    trials: Annotated[int, Field(ge=1, le=100_000)] = 8
-    """Trials to run; a grid in the space is run whole, this many times."""
+    trials: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Trials to run; default: 8, of a grid search all of the grid. With the random search a grid in the space is run
+    whole, this many times."""
+    search: Search = "random"
+    """How settings are chosen: drawn at random, every combination, or by Optuna's TPE, which learns from the trials
+    that have ended."""
+    scheduler: Scheduler = "none"
+    """Which trials end early: none, those behind at the rungs of ASHA, those below the median of the others; pbt: weak
+    trials go on from strong ones' weights, with changed settings."""
+    rung_epochs: Annotated[int, Field(ge=1)] = 4
+    """ASHA and median: epochs before a trial may end early. PBT: epochs between two exchanges."""
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    """ASHA: one in so many goes on at a rung; the next rung is so many times later."""
+    search_seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of the search."""
+    warm_start: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Begin with the settings of so many of the best runs on the same records in the folder of runs."""
+
     concurrency: Annotated[int, Field(ge=1)] | None = None
     """Trials at the same time; default: as many as the cluster's CPUs or GPUs hold."""
-    search_seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Seed of the random search."""
+    gpus_per_trial: Annotated[float, Field(gt=0, le=1)] | None = None
+    """With gpu and one worker: part of a GPU for each trial, 0.25 for four on one; default: a whole one."""
+    max_hours: Annotated[float, Field(gt=0)] | None = None
+    """Hours after which this call ends; the same command goes on."""
+    target_dice: Annotated[float, Field(gt=0, le=1)] | None = None
+    """The sweep ends when a trial's validation Dice reaches this."""
+    trial_timeout_s: Annotated[int, Field(ge=1)] = 1800
+    """A trial of one worker that makes no step for so long is ended, and tried once more."""
+
+    def __post_init__(self) -> None:
+        if self.gpus_per_trial is not None and self.gpus_per_trial < 1 and not (1 / self.gpus_per_trial).is_integer():
+            raise ConfigError(f"gpus_per_trial must be 1 / n or 1, such as 0.5 or 0.25, got {self.gpus_per_trial}")
+
+
+SWEEP_IDENTITY = ("search", "scheduler", "rung_epochs", "reduction_factor", "search_seed", "warm_start")
+"""Settings of ``TuneConfig`` that decide which trials a sweep has; the others may change when it is gone on with."""

@@ -17,6 +17,7 @@ import ray.train
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lvseg.config import Ingest
+from lvseg.distributed.session import is_private_cluster
 from lvseg.distributed.storage import everywhere
 from lvseg.errors import RecordsError
 from lvseg.records import Manifest, read_rows
@@ -26,7 +27,9 @@ from lvseg.training.plan import IngestPlan, plan_ingest
 from lvseg.training.portion import COLUMNS, Portion, portions
 
 
-def choose_ingest(wanted: Ingest, manifest: Manifest, records: UPath, workers: int, trials: int = 1) -> IngestPlan:
+def choose_ingest(
+    wanted: Ingest, manifest: Manifest, records: UPath, workers: int, trials: int = 1, *, shared: bool = False
+) -> IngestPlan:
     """``plan_ingest`` with the numbers of this cluster; needs a Ray session.
 
     Args:
@@ -35,16 +38,20 @@ def choose_ingest(wanted: Ingest, manifest: Manifest, records: UPath, workers: i
         records: The record set.
         workers: Workers of a run.
         trials: Runs at the same time.
+        shared: These and later runs of a node need the same images: auto then prefers the disk, where the first
+            one puts them for all.
     """
     pixel_bytes = sum(manifest.part(split, records).pixel_bytes for split in ("train", "val"))
     nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
     memory = min((int(node["Resources"].get("memory", 0)) for node in nodes), default=0)
     on_node = -(-workers * trials // max(1, len(nodes)))
-    return plan_ingest(wanted, -(-pixel_bytes // workers), memory, on_node, lambda: _least_room(nodes))
+    return plan_ingest(wanted, -(-pixel_bytes // workers), memory, on_node, lambda: _least_room(nodes), shared)
 
 
 def _least_room(nodes: list[dict[str, Any]]) -> int:
     """Room in the cache folder of the node that has least."""
+    if is_private_cluster():
+        return free_bytes(cache_folder())  # this machine is the only node: no process need be started for it
     ask = ray.remote(num_cpus=0)(lambda: free_bytes(cache_folder()))
     asked = [
         ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote()

@@ -14,7 +14,8 @@ from typing import Any
 import ray
 import ray.data
 
-from lvseg.distributed.session import cpus_for_each_worker, ray_session, require_resources
+from lvseg.distributed.placement import Want, live_nodes, require_place, share_of_cpus
+from lvseg.distributed.session import is_private_cluster, ray_session
 from lvseg.distributed.storage import everywhere
 from lvseg.errors import LvsegError, RunError
 from lvseg.inference.job import Done, OpenJob, PredictJob, finish_pack, read_pack
@@ -59,8 +60,10 @@ def predict_on_ray(opened: OpenJob, workers: int, *, gpu: bool, verbose: bool = 
         return
     job = _everywhere(opened.job)
     with ray_session(min_cpus=workers + 1, verbose=verbose):
-        require_resources(workers, 1, int(gpu))
-        threads = cpus_for_each_worker(workers, gpu)
+        nodes, want = live_nodes(), Want(workers=workers, gpus=int(gpu), placement="pack", labels={})
+        if is_private_cluster():
+            require_place(nodes, want, 1)
+        threads = share_of_cpus(nodes, want)
         rows = [{"pack": pickle.dumps(pack)} for pack in opened.packs]
         dataset = (
             ray.data.from_items(rows, override_num_blocks=len(rows))

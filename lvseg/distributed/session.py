@@ -10,7 +10,7 @@ from typing import Any
 
 import ray
 
-from lvseg.errors import ClusterError, ConfigError
+from lvseg.errors import ClusterError
 from lvseg.quiet import TENSORFLOW_KERNELS, TENSORFLOW_LEVEL
 
 WORKER_ENVIRONMENT = {TENSORFLOW_LEVEL: "3", "RAY_TRAIN_V2_ENABLED": "1", **TENSORFLOW_KERNELS}
@@ -82,30 +82,3 @@ def _quiet_libraries(verbose: bool) -> None:
 def is_private_cluster() -> bool:
     """Whether the cluster was started by this process and cannot grow."""
     return not os.environ.get(ADDRESS_VARIABLE)
-
-
-def require_resources(workers: int, cpus: int, gpus: int) -> None:
-    """Check that all workers fit at once; a cluster that may grow is asked later, by the placement itself.
-
-    Raises:
-        ConfigError: this machine has too few cores or GPUs.
-    """
-    if not is_private_cluster():
-        return
-    found = ray.cluster_resources()
-    for field, kind, wanted in (("cpus_per_worker", "CPU", cpus), ("gpu", "GPU", gpus)):
-        if found.get(kind, 0) < wanted * workers:
-            raise ConfigError(
-                f"{field}: {workers} worker(s) of {wanted} {kind}(s) need {wanted * workers}, "
-                f"this machine has {int(found.get(kind, 0))}"
-            )
-
-
-def cpus_for_each_worker(workers: int, gpu: bool) -> int:
-    """Cores for each worker when the nodes' cores are shared out evenly, at least one."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    cores = [n["CPU"] for n in nodes if n.get("CPU", 0) >= 1 and (not gpu or n.get("GPU", 0) >= 1)]
-    if not cores:
-        return 1
-    workers_on_a_node = -(-workers // len(cores))
-    return max(1, int(min(cores)) // workers_on_a_node)

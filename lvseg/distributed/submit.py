@@ -25,6 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import lvseg
+from lvseg.config import LABEL_PATTERN
+from lvseg.distributed.placement import selectors
 from lvseg.errors import ClusterError, ConfigError
 
 ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
@@ -56,6 +58,8 @@ class Job:
     """Name of the job on its cluster, never used there before."""
     install: Path | None = None
     """Requirements file that the cluster installs for this job; None: its nodes have what lvseg needs."""
+    driver_label: str | None = None
+    """Label, key=value, of the nodes that the job's driver may run on; None: the cluster's head."""
 
 
 def job_id(words: Sequence[str], now: datetime | None = None) -> str:
@@ -120,7 +124,10 @@ def submit(job: Job) -> None:
         ConfigError: a file that the job needs cannot be read.
     """
     with packed(job) as (command, environment), _told_in_one_line():
-        _client().submit_job(entrypoint=command, submission_id=job.id, runtime_env=environment)
+        labels = _driver_selector(job.driver_label)
+        _client().submit_job(
+            entrypoint=command, submission_id=job.id, runtime_env=environment, entrypoint_label_selector=labels
+        )
 
 
 def follow(id: str, show: Callable[[str], None]) -> int:
@@ -149,6 +156,12 @@ def follow(id: str, show: Callable[[str], None]) -> int:
             time.sleep(POLL_S)
         shown.take(0, client.get_job_logs(id))
         return _exit_status(client.get_job_info(id), show)
+
+
+def _driver_selector(label: str | None) -> dict[str, str] | None:
+    if label is not None and not re.match(LABEL_PATTERN, label):
+        raise ConfigError(f"driver_label must be key=value, got {label!r}")
+    return selectors([label]) if label else None
 
 
 class _Shown:

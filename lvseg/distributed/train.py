@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,9 @@ from lvseg.config import TrainConfig
 from lvseg.distributed.ingest import RowsOfEachWorker, choose_ingest, read_shards
 from lvseg.distributed.lost_workers import LostWorkers
 from lvseg.distributed.metrics import RunGauges
-from lvseg.distributed.session import cpus_for_each_worker, require_resources, worker_environment
+from lvseg.distributed.patience import patience
+from lvseg.distributed.placement import live_nodes, require_place, share_of_cpus, wanted
+from lvseg.distributed.session import is_private_cluster, worker_environment
 from lvseg.distributed.storage import everywhere, ray_storage
 from lvseg.errors import TrainingError
 from lvseg.ledger import run_path
@@ -43,8 +46,6 @@ from lvseg.training.portion import Mode, split_facts
 from lvseg.training.state import Outcome
 
 if TYPE_CHECKING:
-    import tensorflow as tf
-
     from lvseg.training.context import Shard
     from lvseg.training.monitor import Listener, Monitor
 
@@ -52,8 +53,8 @@ STOP_POLL_S, REMOTE_STOP_POLL_S = 1.0, 10.0
 """Time between two looks for a request to stop, in a folder and in an object store."""
 NOTICE_POLL_S = 5.0
 """Time between two questions whether a node is about to be lost."""
-START_ATTEMPTS = 30
-"""How often Ray tries to place and start the workers, a minute each, before the run fails."""
+START_ATTEMPTS = 90
+"""How often Ray tries to place and start the workers, ``START_TIMEOUT_S`` each, before the run fails: half an hour."""
 
 
 class TrainContext:
@@ -133,7 +134,9 @@ def run_training(
     run.check_fits()
     run = run.settled()
     config = run.config
-    require_resources(config.min_workers or config.workers, config.cpus_per_worker or 1, int(config.gpu))
+    nodes, want = live_nodes(), wanted(config)
+    if is_private_cluster():  # one that may grow is asked later, by the placement itself
+        require_place(nodes, replace(want, workers=config.min_workers or want.workers), config.cpus_per_worker or 1)
     finished = open_run(run)
     if finished is not None:
         return finished
@@ -141,10 +144,10 @@ def run_training(
         plan = choose_ingest(config.ingest, run.data, run.records, config.min_workers or config.workers)
         ingest = plan.mode
         say(str(plan))
-    cpus = config.cpus_per_worker or cpus_for_each_worker(config.workers, config.gpu)
+    cpus = config.cpus_per_worker or share_of_cpus(nodes, want)
     say(_described(config, cpus))
     try:
-        with at_sigterm(lambda: request_stop(run.folder)):
+        with at_sigterm(lambda: request_stop(run.folder)), patience(config.collective_timeout_s):
             result = _fit(run, ingest, cpus, callbacks or [])
     except TrainingFailedError as error:
         message = one_line(error)
@@ -169,7 +172,7 @@ def _described(config: TrainConfig, cpus: int) -> str:
     workers = f"{config.min_workers} to {config.workers}" if config.min_workers else str(config.workers)
     share = even_bounds(config.batch_size, config.workers)
     each = "-".join(str(size) for size in sorted({int(size) for size in np.diff(share)}))
-    device = "1 GPU" if config.gpu else f"{cpus} CPU(s)"
+    device = f"{config.gpus_per_worker} GPU(s)" if config.gpu else f"{cpus} CPU(s)"
     return (
         f"workers {workers}, each with {device} and {each} of the batch's {config.batch_size} images; "
         f"{config.precision}, {config.steps_per_call} steps a call"
@@ -200,7 +203,7 @@ def _fit(run: Run, ingest: Mode, cpus: int, callbacks: list[Any]) -> ray.train.R
     import_quietly("ray.train.tensorflow")  # takes seconds: loads TensorFlow
     from ray.train.tensorflow import TensorflowTrainer
 
-    config, data = run.config, run.data
+    config, data, want = run.config, run.data, wanted(run.config)
     # A group that may change its size is not known before it starts: its workers read for themselves.
     read_ahead = ingest == "memory" and config.min_workers is None
     shards = read_shards(run.records, data, config.batch_size, config.workers) if read_ahead else {}
@@ -224,7 +227,9 @@ def _fit(run: Run, ingest: Mode, cpus: int, callbacks: list[Any]) -> ray.train.R
         scaling_config=ray.train.ScalingConfig(
             num_workers=(config.min_workers, config.workers) if config.min_workers else config.workers,
             use_gpu=config.gpu,
-            resources_per_worker={"CPU": cpus, **({"GPU": 1} if config.gpu else {})},
+            resources_per_worker=want.bundle(cpus),
+            placement_strategy=want.strategy,
+            label_selector=dict(want.labels) or None,
         ),
         run_config=ray.train.RunConfig(
             **ray_storage(run.folder),
@@ -258,11 +263,12 @@ def train_worker(loop_config: dict[str, Any]) -> dict[str, Any] | None:
     from lvseg.training.loop import configure_threads, train
     from lvseg.training.monitor import Monitor
     from lvseg.training.shards import open_shard
+    from lvseg.training.strategy import make_strategy
 
     config, records, manifest = loop_config["config"], loop_config["records"], loop_config["manifest"]
     configure_threads(loop_config["threads"])
     context = TrainContext(loop_config["folder"])
-    strategy = _strategy(config) if context.world_size > 1 else None
+    strategy = make_strategy(config, context.world_size)
     chief = context.rank == 0
     monitor = _monitor(loop_config) if chief else Monitor()
 
@@ -289,20 +295,11 @@ def _monitor(loop_config: dict[str, Any]) -> Monitor:
     from lvseg.training.monitor import FolderMonitor
 
     config, folder = loop_config["config"], loop_config["folder"]
-    listeners: list[Listener] = [RunGauges(loop_config["run"])]
-    listeners += mlflow_listeners(config, folder, loop_config["records"])
+    listeners: list[Listener] = [
+        RunGauges(loop_config["run"]),
+        *mlflow_listeners(config, folder, loop_config["records"]),
+    ]
     return FolderMonitor(folder, config.epochs, config.picture_every, listeners)
-
-
-def _strategy(config: TrainConfig) -> tf.distribute.Strategy:
-    import tensorflow as tf
-
-    communication = tf.distribute.experimental.CommunicationImplementation
-    options = tf.distribute.experimental.CommunicationOptions(
-        timeout_seconds=config.collective_timeout_s,
-        implementation=communication.NCCL if config.gpu else communication.RING,
-    )
-    return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
 
 
 def _batches(name: str) -> Any:

@@ -7,39 +7,56 @@ is a Ray Train run inside the trial. Both give the same numbers and leave the sa
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
-import ray
 from ray import tune
+from ray.exceptions import OutOfMemoryError
 
-from lvseg.config import TrainConfig, TuneConfig
+from lvseg.config import TrainConfig
+from lvseg.distributed.capacity import Allotment, Need, Node, allot
+from lvseg.distributed.groups import GroupSweeper
 from lvseg.distributed.ingest import choose_ingest
-from lvseg.distributed.metrics import RunGauges
-from lvseg.distributed.session import ray_session, worker_environment
+from lvseg.distributed.placement import live_nodes, matching, require_place, runs_at_once, wanted
+from lvseg.distributed.search import (
+    EPOCH,
+    SCORE,
+    Budget,
+    parameters,
+    samples,
+    schedule,
+    search_algorithm,
+    trial_place,
+)
+from lvseg.distributed.session import is_private_cluster
 from lvseg.distributed.storage import everywhere, ray_storage
-from lvseg.distributed.train import one_line, run_training
-from lvseg.errors import ConfigError, LvsegError, RunError, StoppedError, TrainingError
-from lvseg.ledger import run_path
+from lvseg.distributed.train import one_line
+from lvseg.distributed.trial import TrialPlan, run_trial
+from lvseg.errors import RunError, TrainingError
 from lvseg.records import Manifest, read_manifest
 from lvseg.results import RESULT_FILE, RunResult, read_history, read_result
-from lvseg.run_folder import CHECKPOINTS_NAME, Run, fail_run
-from lvseg.space import Dimension
-from lvseg.store import UPath, write_text
+from lvseg.run_folder import fail_run
+from lvseg.store import UPath
+from lvseg.sweep import Sweep, close_early, open_sweep, trial_folders
 from lvseg.training.plan import IngestPlan
 
 TUNE_FOLDER = ".tune"
 """Ray Tune's own files, below the sweep's folder."""
-PLAN_NAME = "sweep.json"
-"""What the sweep searches."""
-METRIC = "val_dice"
+KEPT_EXCHANGES = 4
+"""Checkpoints of a trial that population based training keeps: one that is being copied must stay."""
+
+LOW_MEMORY = "running low on memory"
+"""What Ray's memory monitor says of a process that it ends; of any dead one Ray says that memory may be the reason."""
+
+TRIAL_CPUS = 0.01
+"""Of a trial whose workers are placed by Ray Train."""
 
 Progress = Callable[[str, int, float], None]
 """Called with a trial's name, its epoch and its validation Dice."""
+Trainable = Callable[..., None]
 
 
 def _no_progress(*_: Any) -> None:
@@ -47,43 +64,31 @@ def _no_progress(*_: Any) -> None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Sweep:
-    """What to search."""
-
-    folder: UPath
-    """``RUNS/SWEEP``; each trial is a run folder in it."""
-    base: TrainConfig
-    """Settings that do not vary."""
-    space: Mapping[str, Dimension]
-    """Settings that do."""
-    tune: TuneConfig
-    """How many, how many at a time."""
-    records: UPath
-    """The record set."""
-
-    @property
-    def trials(self) -> int:
-        """Trials in all."""
-        count = self.tune.trials
-        for dimension in self.space.values():
-            count *= len(dimension.values) if dimension.kind == "grid" else 1
-        return count
-
-    def trial(self, folder: UPath, manifest: Manifest) -> Run:
-        """The run of a trial, with the settings that do not vary."""
-        return Run(folder=folder, config=self.base, records=self.records, manifest=manifest, sweep=self.folder.name)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Resources:
     """What a trial takes."""
 
-    cpus: int
-    """Cores of each worker."""
-    concurrency: int
-    """Trials at the same time."""
+    allotment: Allotment
+    """Cores and GPUs of each worker, and trials at the same time."""
     ingest: IngestPlan
     """Where their workers keep their images."""
+
+    @property
+    def concurrency(self) -> int:
+        """Trials at the same time."""
+        return self.allotment.concurrency
+
+    @property
+    def cpus(self) -> int:
+        """Cores of each worker."""
+        return self.allotment.cpus
+
+    def describe(self, sweep: Sweep) -> str:
+        """One line for the user."""
+        gpus = f" and {self.allotment.gpus:g} GPU" if self.allotment.gpus else ""
+        workers = max(1, sweep.base.workers)
+        group = f"{workers} workers a trial, each" if workers > 1 else "each"
+        waits = "; the cluster must grow first" if self.allotment.waits else ""
+        return f"{sweep.trials} trials, {self.concurrency} at a time, {group} with {self.cpus} CPU(s){gpus}{waits}"
 
 
 def plan_resources(sweep: Sweep) -> Resources:
@@ -93,27 +98,41 @@ def plan_resources(sweep: Sweep) -> Resources:
         ConfigError: not one trial fits.
         RecordsError: the records cannot be used.
     """
-    total = ray.cluster_resources()
-    workers, gpu = max(1, sweep.base.workers), sweep.base.gpu
-    limit = min(sweep.trials, sweep.tune.concurrency or sweep.trials)
-    if gpu:
-        limit = min(limit, int(total.get("GPU", 0)) // workers)
-    cpus = sweep.base.cpus_per_worker or max(1, int(total.get("CPU", 1)) // max(1, limit * workers))
-    limit = min(limit, int(total.get("CPU", 0)) // (cpus * workers))
-    if limit < 1:
-        kind = "GPUs" if gpu and total.get("GPU", 0) < workers else "CPUs"
-        found = int(total.get(kind[:3], 0))
-        raise ConfigError(f"workers: a trial of {workers} does not fit: the cluster has {found} {kind}")
-    data = sweep.trial(sweep.folder, read_manifest(sweep.records)).data
-    ingest = choose_ingest(sweep.base.ingest, data, sweep.records, workers, limit)
-    return Resources(cpus=cpus, concurrency=limit, ingest=ingest)
+    nodes, want, can_grow = live_nodes(), wanted(sweep.base), not is_private_cluster()
+    cpus = sweep.base.cpus_per_worker
+    limit = sweep.tune.concurrency or sweep.trials
+    if not can_grow:
+        require_place(nodes, want, cpus or 1)
+        limit = min(limit, runs_at_once(nodes, want, cpus or 1)) if sweep.tune.gpus_per_trial is None else limit
+    need = Need(
+        trials=sweep.trials,
+        workers=want.workers,
+        cpus=cpus,
+        gpus=sweep.tune.gpus_per_trial or want.gpus if sweep.base.gpu else 0.0,
+        concurrency=limit if not can_grow else sweep.tune.concurrency,
+    )
+    fitting = [Node(cpus=node.cpus, gpus=node.gpus) for node in matching(nodes, want.labels)]
+    allotment = allot(fitting, need, can_grow=can_grow)
+    fold = 0 if sweep.folds > 1 else sweep.base.fold
+    run = sweep.trial(sweep.folder, read_manifest(sweep.records))
+    data = dataclasses.replace(run, config=dataclasses.replace(sweep.base, fold=fold)).data
+    ingest = choose_ingest(sweep.base.ingest, data, sweep.records, want.workers, allotment.concurrency, shared=True)
+    return Resources(allotment=allotment, ingest=ingest)
 
 
-def run_sweep(sweep: Sweep, resources: Resources, progress: Progress = _no_progress) -> list[RunResult]:
+def run_sweep(
+    sweep: Sweep, resources: Resources, progress: Progress = _no_progress, trainable: Trainable = run_trial
+) -> list[RunResult]:
     """Run every trial; one that fails costs itself only. Needs a Ray session.
 
+    Args:
+        sweep: What to search.
+        resources: See ``plan_resources``.
+        progress: Called for every epoch of every trial.
+        trainable: What a trial does.
+
     Returns:
-        The trials' results, failed ones too, in trial order.
+        The results of the trials that have ended, failed ones too, in trial order.
 
     Raises:
         ConfigError, RecordsError: nothing could run at all.
@@ -124,163 +143,144 @@ def run_sweep(sweep: Sweep, resources: Resources, progress: Progress = _no_progr
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     # Ctrl-C ends the sweep, and is not a failure of its trials.
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+    # A trial reports rarely; Ray Tune's own state is never read again.
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
+    budget, sweeper = Budget(sweep), GroupSweeper()
+    watch = Watch(sweep, manifest, progress, sweeper if sweep.base.workers > 1 else None)
+    try:
+        grid = _tuner(sweep, resources, trainable, budget, watch).fit()
+    finally:
+        if sweep.base.workers > 1:
+            sweeper.finish()
+    return _gather(sweep, manifest, watch, budget, [one_line(error) for error in grid.errors])
+
+
+def _tuner(sweep: Sweep, resources: Resources, trainable: Trainable, budget: Budget, watch: Watch) -> tune.Tuner:
     # Trials have working folders of their own.
     fixed = dataclasses.replace(sweep, folder=everywhere(sweep.folder), records=everywhere(sweep.records))
-    trainable = tune.with_parameters(run_trial, sweep=fixed, resources=resources)
-    tuner = tune.Tuner(
-        tune.with_resources(trainable, _trial_resources(sweep.base, resources)),
-        param_space={key: _domain(dimension) for key, dimension in sweep.space.items()},
+    plan = TrialPlan(
+        sweep=fixed,
+        cpus=resources.cpus,
+        ingest=resources.ingest.mode,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    pbt = sweep.tune.scheduler == "pbt"
+    return tune.Tuner(
+        tune.with_resources(tune.with_parameters(trainable, plan=plan), _trial_resources(sweep.base, resources)),
+        param_space=parameters(sweep),
         tune_config=tune.TuneConfig(
-            metric=METRIC,
-            mode="max",
-            num_samples=sweep.tune.trials,
-            max_concurrent_trials=resources.concurrency,
-            search_alg=tune.search.BasicVariantGenerator(
-                random_state=sweep.tune.search_seed, max_concurrent=resources.concurrency
-            ),
+            num_samples=samples(sweep),
+            max_concurrent_trials=None if sweep.tune.search == "tpe" else resources.concurrency,
+            search_alg=search_algorithm(sweep, resources.concurrency),
+            scheduler=schedule(sweep),
+            # The next trial of the same process need not load TensorFlow again. A group's trial must end with its
+            # process: what Ray Train started from there ends with it.
+            reuse_actors=sweep.base.workers <= 1,
         ),
         run_config=tune.RunConfig(
             **ray_storage(sweep.folder),
             name=f"{TUNE_FOLDER}/{time.time_ns()}",
-            failure_config=tune.FailureConfig(max_failures=1),
-            callbacks=[_Reports(progress)],
+            # A trial whose node is lost goes on from its last checkpoint on another.
+            failure_config=tune.FailureConfig(max_failures=sweep.base.max_failures),
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=KEPT_EXCHANGES if pbt else None),
+            callbacks=[watch],
+            stop=budget,
             verbose=0,
         ),
     )
-    return _gather(sweep, manifest, tuner.fit().errors)
 
 
-def open_sweep(sweep: Sweep) -> Manifest:
-    """Refuse what cannot work and claim the sweep's folder; needs no Ray session.
-
-    Raises:
-        ConfigError, RecordsError: nothing could run at all.
-        RunError: the sweep's name is taken, or its folder cannot be written.
-    """
-    manifest = read_manifest(sweep.records)
-    sweep.trial(sweep.folder, manifest).check_fits()
-    _claim_folder(sweep, manifest)
-    return manifest
-
-
-def _claim_folder(sweep: Sweep, manifest: Manifest) -> None:
-    """Write what the sweep searches, or check that the folder's sweep is the same: it is then gone on with.
-
-    The draw is seeded, so trial N has the same settings again: finished trials are not repeated,
-    broken-off ones resume.
-    """
-    plan = {
-        "base": sweep.base.identity(),
-        "space": {key: dataclasses.asdict(dimension) for key, dimension in sweep.space.items()},
-        "tune": dataclasses.asdict(dataclasses.replace(sweep.tune, concurrency=None)),
-        "records_sha256": manifest.records_sha256,
-    }
-    path = sweep.folder / PLAN_NAME
-    text = json.dumps(plan, indent=2) + "\n"
-    try:
-        if path.exists():
-            if path.read_text(encoding="utf-8") != text:
-                raise RunError(
-                    f"sweep name {sweep.folder.name} is taken by another sweep (see {path}); choose another name"
-                )
-        elif sweep.folder.exists() and any(sweep.folder.iterdir()):
-            raise RunError(f"{sweep.folder}: holds other files, not a sweep; choose another name")
-        write_text(path, text)
-    except OSError as error:
-        raise RunError(f"{sweep.folder}: cannot be written: {error.strerror or error}") from None
-
-
-def _domain(dimension: Dimension) -> Any:
-    if dimension.kind == "choice":
-        return tune.choice(list(dimension.values))
-    if dimension.kind == "grid":
-        return tune.grid_search(list(dimension.values))
-    low, high = dimension.values
-    if dimension.kind == "randint":
-        return tune.randint(low, high + 1)
-    return tune.uniform(low, high) if dimension.kind == "uniform" else tune.loguniform(low, high)
-
-
-def _trial_resources(base: TrainConfig, resources: Resources) -> Any:
+def _trial_resources(base: TrainConfig, resources: Resources) -> tune.PlacementGroupFactory:
     if base.workers > 1:
-        # The workers are placed by the Ray Train run inside the trial.
-        return {"CPU": 0.01}
-    return {"CPU": resources.cpus, **({"GPU": 1} if base.gpu else {})}
+        # The workers are placed by the Ray Train run inside the trial, which itself only looks on.
+        return tune.PlacementGroupFactory([{"CPU": TRIAL_CPUS}])
+    want, gpus = wanted(base), resources.allotment.gpus
+    labels = {"bundle_label_selector": [dict(want.labels)]} if want.labels else {}
+    bundle = {"CPU": resources.cpus, **({"GPU": gpus} if gpus else {})}
+    return tune.PlacementGroupFactory([bundle], want.strategy, **labels)
 
 
-class _Reports(tune.Callback):  # type: ignore[misc]
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+class Watch(tune.Callback):  # type: ignore[misc]
+    """Follows the trials from the driver: tells of epochs, closes those that are ended early, notes why one died."""
+
+    def __init__(self, sweep: Sweep, manifest: Manifest, progress: Progress, sweeper: GroupSweeper | None) -> None:
+        self._sweep, self._manifest, self._progress, self._sweeper = sweep, manifest, progress, sweeper
+        self._heard: dict[str, float] = {}
+        self.died: dict[str, str] = {}
+        """Why a trial's process died, by the trial's name."""
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune saves its callbacks; a progress bar holds locks and has no meaning elsewhere.
-        return {"_progress": _no_progress}
+        return {}
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        """Now and then look for what trials left behind."""
+        if self._sweeper is not None:
+            self._sweeper.look()
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """It lives."""
+        self._heard[self._name(trial)] = time.monotonic()
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
-        if METRIC in result:
-            self._progress(trial_name(trial.trial_id), int(result["epoch"]), float(result[METRIC]))
+        """It lives, and has a score."""
+        self._heard[self._name(trial)] = time.monotonic()
+        if SCORE in result:
+            self._progress(self._name(trial), int(result[EPOCH]), float(result[SCORE]))
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """A trial without a result has been ended by its scheduler."""
+        folder = self._sweep.folder / self._name(trial)
+        if not (folder / RESULT_FILE).exists():
+            close_early(self._sweep.trial(folder, self._manifest))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """Keep the reason, should the trial itself not have said one."""
+        name, seconds = self._name(trial), self._sweep.tune.trial_timeout_s
+        silent = time.monotonic() - self._heard.get(name, 0.0)
+        self.died[name] = _why(trial, silent >= seconds, seconds)
+
+    def _name(self, trial: Any) -> str:
+        return trial_place(self._sweep, trial.trial_id, trial.config)
 
 
-def trial_name(trial_id: str) -> str:
-    """``a1b2c_00003`` → ``trial-00003``."""
-    return f"trial-{trial_id.rsplit('_', 1)[-1]}"
+def _why(trial: Any, hung: bool, seconds: int) -> str:
+    error = trial.get_pickled_error() or trial.get_error()
+    text = " ".join(str(error).split())
+    if isinstance(error, OutOfMemoryError) or LOW_MEMORY in text:
+        return "ran out of memory"
+    return f"made no step for {seconds} s" if hung else "process died"
 
 
-def run_trial(params: dict[str, Any], *, sweep: Sweep, resources: Resources) -> None:
-    """What each trial does."""
-    os.environ.update(worker_environment())
-    folder = sweep.folder / trial_name(tune.get_context().get_trial_id())
-    run = sweep.trial(folder, read_manifest(sweep.records))
-    try:
-        run = dataclasses.replace(run, config=dataclasses.replace(sweep.base, **params))
-        if run.config.workers > 1:
-            _train_group(run, resources)
-        else:
-            _train_here(run, resources)
-    except LvsegError as error:
-        if not isinstance(error, StoppedError) and not (folder / RESULT_FILE).exists():
-            fail_run(run, str(error))
-        raise
-
-
-def _train_group(run: Run, resources: Resources) -> None:
-    from ray.tune.integration.ray_train import TuneReportCallback
-
-    run = dataclasses.replace(run, config=dataclasses.replace(run.config, cpus_per_worker=resources.cpus))
-    with ray_session():
-        result = run_training(run, callbacks=[TuneReportCallback()], ingest=resources.ingest.mode)
-    tune.report({"epoch": result.epochs, METRIC: result.val_dice})
-
-
-def _train_here(run: Run, resources: Resources) -> None:
-    from lvseg.training.context import LocalContext
-    from lvseg.training.local import train_here
-
-    class TrialContext(LocalContext):
-        def report(self, metrics: Mapping[str, Any], checkpoint: Path | None) -> None:
-            super().report(metrics, checkpoint)
-            if METRIC in metrics:
-                tune.report(dict(metrics))
-
-    context = TrialContext(run.folder / CHECKPOINTS_NAME)
-    gauges = RunGauges(run_path(run.folder, run.sweep))
-    result = train_here(run, context, resources.ingest.mode, resources.cpus, [gauges])
-    if not context.reports:  # it broke off after its last epoch, and Tune wants a number from every trial
-        tune.report({"epoch": result.epochs, METRIC: result.val_dice})
-
-
-def _gather(sweep: Sweep, manifest: Manifest, errors: list[Exception]) -> list[RunResult]:
+def _gather(sweep: Sweep, manifest: Manifest, watch: Watch, budget: Budget, errors: list[str]) -> list[RunResult]:
     """Every trial's result; a trial that died without a word gets one that says so."""
     results = []
-    for folder in sorted(path for path in sweep.folder.iterdir() if path.name.startswith("trial-")):
+    for folder in trial_folders(sweep):
         if not (folder / RESULT_FILE).exists():
-            fail_run(sweep.trial(folder, manifest), f"the trial's process died after {_epochs_done(folder)} epochs")
-        results.append(read_result(folder))
-    if not any(result.status == "finished" for result in results):
-        reasons = [result.error for result in results if result.error] + [one_line(error) for error in errors]
+            _close(sweep, manifest, folder, watch, budget)
+        if (folder / RESULT_FILE).exists():
+            results.append(read_result(folder))
+    if not any(result.status != "failed" for result in results) and not (budget.over and not results):
+        reasons = [result.error for result in results if result.error] + errors
         reason = reasons[0] if reasons else "no trial ran"
         raise TrainingError(f"sweep {sweep.folder.name}: all {sweep.trials} trials failed, the first with: {reason}")
     return results
+
+
+def _close(sweep: Sweep, manifest: Manifest, folder: UPath, watch: Watch, budget: Budget) -> None:
+    run = sweep.trial(folder, manifest)
+    if budget.over:
+        return  # the next call goes on with it
+    if budget.reached and folder.name not in watch.died:
+        close_early(run)
+        return
+    why = watch.died.get(folder.name, "process died")
+    fail_run(
+        run,
+        f"the trial's {why} after {_epochs_done(folder)} epochs"
+        if why.startswith("process")
+        else f"the trial {why}, after {_epochs_done(folder)} epochs",
+    )
 
 
 def _epochs_done(folder: UPath) -> int:

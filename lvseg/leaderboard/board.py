@@ -128,6 +128,8 @@ class Group:
     split: str
     fold: int | None
     """The fold that validates, of a split into folds."""
+    folds: int | None = None
+    """How many folds a cross-validation made of the records; None: the records have their own."""
     part: str = "val"
     """The part that was scored."""
     training_labels: str | None = None
@@ -143,7 +145,10 @@ class Group:
         """What the scores were measured on, one line."""
         result = self.rows[0].result
         shared = " (both halves share patients)" if self.split == "image" else ""
-        split = {"official": "official split", "kfold": f"fold {self.fold}"}.get(self.split, f"split by {self.split}")
+        of = "" if self.folds is None else f" of {self.folds} by patient"
+        split = {"official": "official split", "kfold": f"fold {self.fold}{of}"}.get(
+            self.split, f"split by {self.split}"
+        )
         measured = f"Records {self.records_sha256[:8]}, labels {self.labels}, {split}{shared}, "
         if self.training_labels is None:
             measured += f"{result.train_images} training and {result.val_images} validation images"
@@ -190,7 +195,7 @@ def build(runs: UPath, view: View = View(), *, allow_empty: bool = False) -> Lea
     gathered = gather(runs)
     rows = [_row(found) for found in gathered.found]
     failed = sorted((row for row in rows if row.result.status == "failed"), key=lambda row: row.name)
-    finished = [row for row in rows if row.result.status == "finished"]
+    finished = [row for row in rows if row.result.status != "failed"]
     if not finished and not allow_empty:
         raise RunError(f"{runs}: no finished run, found {len(failed)} failed and {len(gathered.damaged)} unreadable")
     groups = [view.apply(_rank(group)) for group in _groups(view.filter(finished), view)]
@@ -212,19 +217,23 @@ def _groups(rows: Sequence[Row], view: View) -> list[Group]:
         result, scored = row.result, row.evaluation
         fold = result.config.get("fold") if scored is None else scored.fold
         measured = ("val", None) if scored is None else (scored.part, scored.training_labels)
-        groups[result.records_sha256, result.labels, result.split, fold, *measured, view.group_of(row)].append(row)
+        folds = result.config.get("folds")
+        groups[result.records_sha256, result.labels, result.split, fold, folds, *measured, view.group_of(row)].append(
+            row
+        )
     return [
         Group(
             records_sha256=records,
             labels=labels,
             split=split,
             fold=fold,
+            folds=folds,
             part=part,
             training_labels=trained,
             by=by,
             rows=tuple(members),
         )
-        for (records, labels, split, fold, part, trained, by), members in groups.items()
+        for (records, labels, split, fold, folds, part, trained, by), members in groups.items()
     ]
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from lvseg.errors import ConfigError
 from lvseg.leaderboard.board import Group, Leaderboard, Row
 from lvseg.leaderboard.columns import COLUMNS, is_absent
+from lvseg.leaderboard.folds import CrossValidation, cross_validations
 from lvseg.leaderboard.statistics import Interval
 from lvseg.leaderboard.terminal import printable, render_table, running_text
 
@@ -33,7 +34,18 @@ CSV_KEYS = (
     ),
     *("worst_case", "worst_dice", "val_dice_undefined", "train_images", "val_images", "best_epoch", "epochs"),
     *("batch_size", "learning_rate", "decay_rate", "decay_steps", "workers", "images_per_second", "seconds"),
-    *("device_hours", "device", "parameters", "labels", "split", "fold", "records_sha256", "finished_at", "code"),
+    *(
+        "device_hours",
+        "device",
+        "parameters",
+        "labels",
+        "split",
+        "fold",
+        "folds",
+        "records_sha256",
+        "finished_at",
+        "code",
+    ),
     "command",
 )
 """Columns of the CSV: values as they are, where the tables show texts."""
@@ -69,8 +81,7 @@ def _render_csv(leaderboard: Leaderboard) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_KEYS)
-    rows = [row for group in leaderboard.groups for row in group.rows]
-    for row in (*rows, *leaderboard.failed):
+    for row in (*_rows(leaderboard), *leaderboard.failed):
         values = _derived(row)
         flat = [values[key] if key in values else row.value(key) for key in CSV_KEYS]
         writer.writerow(["" if is_absent(value) else value for value in flat])
@@ -112,11 +123,16 @@ def _render_json(leaderboard: Leaderboard) -> str:
             }
             for group in leaderboard.groups
         ],
+        "cross_validations": [each.content() for each in cross_validations(_rows(leaderboard))],
         "failed": [_json_row(row) for row in leaderboard.failed],
         "running": [{"name": name, "progress": running_text(progress)} for name, progress in leaderboard.running],
         "damaged": leaderboard.damaged,
     }
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def _rows(leaderboard: Leaderboard) -> list[Row]:
+    return [row for group in leaderboard.groups for row in group.rows]
 
 
 def _json_row(row: Row) -> dict[str, Any]:
@@ -133,7 +149,7 @@ def _json_row(row: Row) -> dict[str, Any]:
 
 
 def _render_markdown(leaderboard: Leaderboard) -> str:
-    lines = []
+    lines = _markdown_folds(cross_validations(_rows(leaderboard)))
     for group in leaderboard.groups:
         lines += [f"### {_cell(group.heading)}", "", *_markdown_table(group), ""]
         if group.left_out:
@@ -149,6 +165,18 @@ def _render_markdown(leaderboard: Leaderboard) -> str:
     lines += [f"- Not ended: {_cell(name)}: {running_text(progress)}" for name, progress in leaderboard.running]
     lines += [f"- Left out: {_cell(line)}" for line in leaderboard.damaged]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _markdown_folds(found: Sequence[CrossValidation]) -> list[str]:
+    if not found:
+        return []
+    rows = [
+        _markdown_line(
+            [each.name, each.model, f"{each.mean:.4f} ± {each.sd:.4f}", " ".join(f"{dice:.4f}" for dice in each.dice)]
+        )
+        for each in found
+    ]
+    return ["### Cross-validation", "", "| name | model | Dice ± SD | folds |", "| --- | --- | ---: | --- |", *rows, ""]
 
 
 def _markdown_table(group: Group) -> list[str]:

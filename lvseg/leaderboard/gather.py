@@ -132,7 +132,7 @@ class _Search:
                 continue
             child = folder / name
             entry = self.rows.get(str(child))
-            if entry and entry.result and entry.result.status == "finished":
+            if entry and entry.result and entry.result.status != "failed":
                 self.seen.add(str(child))
             else:
                 yield child
@@ -170,7 +170,7 @@ def _completed(found: Found, evaluations: list[tuple[str, Evaluated]]) -> Found:
 
 
 def _evaluated(runs: list[Found], evaluations: list[tuple[str, Evaluated]]) -> Iterator[Found]:
-    by_path = {str(run.folder): run for run in runs if run.result.status == "finished"}
+    by_path = {str(run.folder): run for run in runs if run.result.status != "failed"}
     for path, evaluation in evaluations:
         run = by_path.get(path)
         if run is None or _is_own(run.result, evaluation):

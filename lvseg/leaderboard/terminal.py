@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lvseg.leaderboard.board import Group, Leaderboard, Row
-from lvseg.leaderboard.columns import ALIKE, COLUMNS, PRIORITY, Column
+from lvseg.leaderboard.columns import ABSENT, ALIKE, COLUMNS, PRIORITY, Column
+from lvseg.leaderboard.folds import CrossValidation, cross_validations
 from lvseg.leaderboard.statistics import ALPHA, FEWEST_PATIENTS
 from lvseg.training.status import RunProgress
 
@@ -33,6 +34,11 @@ def render_table(leaderboard: Leaderboard, width: int, *, commands: bool = True)
         commands: whether the commands of the first runs stand below.
     """
     console = Console(file=io.StringIO(), width=width, color_system=None, highlight=False, emoji=False, markup=False)
+    if found := cross_validations([row for group in leaderboard.groups for row in group.rows]):
+        console.print("Cross-validation, Dice by patient in folds: mean ± SD over the folds")
+        console.print("", _folds_table(found), "", sep="\n")
+        for line in _fold_notes(found):
+            console.print(line)
     for group in leaderboard.groups:
         console.print(printable(group.heading))
         console.print("", _table(group, width), "", sep="\n")
@@ -52,6 +58,24 @@ def render_table(leaderboard: Leaderboard, width: int, *, commands: bool = True)
     for line in leaderboard.damaged:
         console.print(printable(f"Left out: {line}"))
     return _output(console)
+
+
+def _folds_table(found: Sequence[CrossValidation]) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _BETWEEN_COLUMNS - 1, 0, 0))
+    most = max(max(row.result.config["fold"] for row in each.rows) for each in found) + 1
+    for title in ("#", "name", "model", "Dice ± SD", *(f"fold {fold + 1}" for fold in range(most))):
+        table.add_column(title, justify="left" if title in ("name", "model") else "right", no_wrap=True)
+    for rank, each in enumerate(found, start=1):
+        dice = {row.result.config["fold"]: f"{row.result.val_dice:.4f}" for row in each.rows}
+        folds = (dice.get(fold, ABSENT) for fold in range(most))
+        table.add_row(str(rank), printable(each.name), each.model, f"{each.mean:.4f} ± {each.sd:.4f}", *folds)
+    return table
+
+
+def _fold_notes(found: Sequence[CrossValidation]) -> Iterator[str]:
+    for each in found:
+        if not each.complete:
+            yield printable(f"{each.name}: {len(each.rows)} of {each.folds} folds have ended.")
 
 
 def _notes(group: Group) -> Iterator[str]:

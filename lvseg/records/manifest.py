@@ -39,6 +39,8 @@ class RecordFile:
     """Rows in it."""
     sha256: str
     """Hash over the file's bytes."""
+    start: int = 0
+    """Rows of the file that come before; not 0 where only some rows are meant, as of a fold."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -73,6 +73,7 @@ class Engine:
         self.columns = 1 + 3 * (classes - 1)
         self.shape = shape
         self.strategy = strategy
+        self.local_replicas = len(strategy.extended.worker_devices) if strategy.num_replicas_in_sync > 1 else 1
         with strategy.scope():
             keras.utils.set_random_seed(config.seed)
             self.model = build_model(config, shape, classes)
@@ -133,10 +134,11 @@ class Engine:
         for step in tf.range(steps):
             # Collectives of two steps must not overtake each other.
             tf.autograph.experimental.set_loop_options(parallel_iterations=1)
-            x, y = _gather(images, masks, rows[step])
-            if self.config.augments():
-                x, y = augment(x, y, numbers[step], epoch, self.config, self.config.seed)
-            result = self.strategy.run(self._replica_step, args=(x, y, weights[step], batch_images[step]))
+            places = [rows[step], numbers[step], weights[step] / batch_images[step]]
+            filled = [self._filled_up(values) for values in places]
+            results = self.strategy.run(self._replica_step, args=(images, masks, *filled, epoch))
+            # A worker with several GPUs has a result of each.
+            result = tf.concat(self.strategy.experimental_local_results(results), axis=0)[: rows.shape[1]]
             if self.average is not None:
                 self.average.update(self.optimizer.iterations.value - 1)
             finite = tf.reduce_all(tf.math.is_finite(result), axis=1)
@@ -144,15 +146,42 @@ class Engine:
             counts = counts.write(step, result)
         return counts.stack(), self._sum_eager(tf.concat([signals, broken[tf.newaxis]], axis=0))
 
-    def _replica_step(self, x: tf.Tensor, y: tf.Tensor, weights: tf.Tensor, batch_images: tf.Tensor) -> tf.Tensor:
+    def _filled_up(self, values: tf.Tensor) -> tf.Tensor:
+        """(images,) of this worker's share of a step, with zeros so that its replicas get equally many."""
+        if self.local_replicas == 1:
+            return values
+        return tf.pad(values, [[0, -values.shape[0] % self.local_replicas]])
+
+    def _replica_step(
+        self,
+        images: tf.Tensor,
+        masks: tf.Tensor,
+        rows: tf.Tensor,
+        numbers: tf.Tensor,
+        weights: tf.Tensor,
+        epoch: tf.Tensor,
+    ) -> tf.Tensor:
+        """One replica's part of a step: neighbouring ones of the worker's places."""
+        size = rows.shape[0] // self.local_replicas
+        if self.local_replicas > 1:
+            start = self._own_place() * size
+            rows, numbers, weights = (tf.slice(values, [start], [size]) for values in (rows, numbers, weights))
+        x, y = _gather(images, masks, rows)
+        if self.config.augments():
+            x, y = augment(x, y, numbers, epoch, self.config, self.config.seed)
         variables = self.model.trainable_variables
-        parts = min(self.config.accumulate, int(x.shape[0]))
+        parts = min(self.config.accumulate, size)
         if parts == 1:
-            counts, gradients = self._differentiate(x, y, weights / batch_images)
+            counts, gradients = self._differentiate(x, y, weights)
         else:
-            counts, gradients = self._accumulate(x, y, weights / batch_images, parts)
+            counts, gradients = self._accumulate(x, y, weights, parts)
         apply_gradients(self.optimizer, gradients, variables, self.config)
         return counts
+
+    def _own_place(self) -> int:
+        """Of this replica among those of its worker; workers have equally many, numbered one worker after another."""
+        number = tf.distribute.get_replica_context().replica_id_in_sync_group
+        return number % self.local_replicas  # type: ignore[no-any-return]
 
     def _differentiate_eager(self, x: tf.Tensor, y: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Counts of each image, and the gradient of the weighted sum of their losses.
@@ -217,9 +246,11 @@ class Engine:
     def _sum_eager(self, values: tf.Tensor) -> tf.Tensor:
         if self.strategy.num_replicas_in_sync == 1:
             return tf.identity(values)
-        return self.strategy.reduce(
-            tf.distribute.ReduceOp.SUM, self.strategy.run(tf.identity, args=(values,)), axis=None
-        )
+
+        def own() -> tf.Tensor:
+            return values if self.local_replicas == 1 else values * tf.cast(self._own_place() == 0, values.dtype)
+
+        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, self.strategy.run(own), axis=None)
 
 
 def likeliest_class(model: keras.Model, images: NDArray[Any]) -> NDArray[np.uint8]:

@@ -28,8 +28,9 @@ from lvseg.evaluation import (
 from lvseg.ledger import Evaluated, report
 from lvseg.logs import utc_now
 from lvseg.records import SCHEMA, Manifest, read_manifest, table_to_slices
+from lvseg.records.folds import for_run
 from lvseg.results import RESULT_FILE, extremes_path, read_result
-from lvseg.run_folder import Origin, read_config
+from lvseg.run_folder import Origin, read_config, read_origin
 from lvseg.slices import CAVITY, MYOCARDIUM, Slice
 from lvseg.store import UPath, write_bytes, write_text
 from lvseg.training.load import LoadedRun, load_model
@@ -93,11 +94,14 @@ def evaluate_run(
     """
     config = read_config(run)
     manifest = read_manifest(records)
+    origin = read_origin(run)
     if manifest.split == "kfold":
         manifest = manifest.for_fold(config.fold, records)
+    elif config.folds is not None and manifest.records_sha256 == origin.records_sha256:
+        # The records' own validation patients have trained in other folds.
+        manifest = for_run(manifest, records, config.fold, config.folds)
     shape = manifest.image_shape(records)
     loaded = load_model(run, shape)
-    origin = loaded.origin
     extremes = Extremes()
     scored = list(_score(loaded, whole(records, manifest, split), manifest, origin, extremes))
     evaluation = _assemble(run.name, split, manifest, origin, scored, threshold)

@@ -17,6 +17,7 @@ from lvseg.training.monitor import FolderMonitor, Listener
 from lvseg.training.plan import IngestPlan, plan_ingest
 from lvseg.training.portion import Mode, split_facts
 from lvseg.training.shards import open_shard
+from lvseg.training.strategy import make_strategy
 
 
 def train_here(
@@ -55,6 +56,7 @@ def train_here(
             run.config.picture_every,
             [*listeners, *mlflow_listeners(run.config, run.folder, run.records)],
         ),
+        make_strategy(run.config, workers=1),
         classes=CLASSES[data.structures],
     )
     return close_run(run, outcome, lambda: finish_run(run, outcome, context.best_checkpoint))

@@ -71,7 +71,7 @@ def train(
     with context.latest_checkpoint() as folder:
         if folder is not None:
             state = RunState(**load_checkpoint(folder, engine))
-    parameters = engine.model.count_params()
+    parameters = state.parameters = engine.model.count_params()
     if state.is_done(config):
         return Outcome(state=state, parameters=parameters)
     try:

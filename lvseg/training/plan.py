@@ -28,7 +28,12 @@ class IngestPlan:
 
 
 def plan_ingest(
-    wanted: Ingest, pixel_bytes: int, memory_bytes: int, workers_on_node: int, disk_bytes: Callable[[], int]
+    wanted: Ingest,
+    pixel_bytes: int,
+    memory_bytes: int,
+    workers_on_node: int,
+    disk_bytes: Callable[[], int],
+    shared: bool = False,
 ) -> IngestPlan:
     """The first that fits of memory, disk and stream; or what was asked for.
 
@@ -38,9 +43,13 @@ def plan_ingest(
         memory_bytes: Memory of the smallest node.
         workers_on_node: Workers that share a node, those of all trials together.
         disk_bytes: Gives the room in the cache folder of the node that has least; asked only when it matters.
+        shared: Runs of a node share their images, which lie on its disk once, and in its memory as long as there is
+            room; auto then takes the disk before the memory of each.
     """
     need, free = f"{_size(pixel_bytes)} a worker", MEMORY_SHARE * memory_bytes / workers_on_node
     memory = f"{need}, {_size(free)} free for it"
+    if wanted == "auto" and shared and workers_on_node and pixel_bytes * SPARE <= disk_bytes():
+        return IngestPlan(mode="disk", reason=f"{need}, read once a node and mapped into memory by all trials")
     if wanted == "memory" or (wanted == "auto" and pixel_bytes <= free):
         return IngestPlan(mode="memory", reason=memory)
     if wanted == "stream":

@@ -52,7 +52,8 @@ class Portion:
         offset = 0
         for file in self.part.files:
             first, last = max(wanted.start - offset, 0), min(wanted.stop - offset, file.images)
-            ranges += [(file.file, at, min(at + most, last)) for at in range(first, last, most)]
+            steps = [(at, min(at + most, last)) for at in range(first, last, most)]
+            ranges += [(file.file, file.start + at, file.start + end) for at, end in steps]
             offset += file.images
         return ranges
 

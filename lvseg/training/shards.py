@@ -26,7 +26,7 @@ def memory_feed(portion: Portion, tables: Iterable[pa.Table] | None = None) -> M
     return MemoryFeed(collect(tables, portion.shape, len(portion.rows)))
 
 
-def disk_feed(portion: Portion, fold: int | None = None) -> HostFeed:
+def disk_feed(portion: Portion, fold: int | None = None, folds: int | None = None) -> HostFeed:
     """Images in the node's cache, written by whoever needs them first.
 
     Raises:
@@ -34,7 +34,8 @@ def disk_feed(portion: Portion, fold: int | None = None) -> HostFeed:
         RecordsError: a record file cannot be read.
     """
     count, part = len(portion.rows), portion.part
-    split = portion.split if fold is None else f"fold-{fold}-{portion.split}"
+    of = "" if folds is None else f"of-{folds}-"
+    split = portion.split if fold is None else f"fold-{fold}-{of}{portion.split}"
     name = f"{portion.manifest.records_sha256[:32]}-{split}-{portion.rows.start}-{portion.rows.stop}"
     rows = cached_rows(
         cache_folder() / name,
@@ -86,7 +87,7 @@ def open_shard(
     if mode == "memory":
         feeds = memory_feed(train, tables and tables[0]), memory_feed(val, tables and tables[1])
     elif mode == "disk":
-        feeds = disk_feed(train, config.fold), disk_feed(val, config.fold)
+        feeds = disk_feed(train, config.fold, config.folds), disk_feed(val, config.fold, config.folds)
     else:
         blocks = training_blocks(train.part.images, config.batch_size, workers, rank)
         feeds = stream_feed(train, blocks), stream_feed(val)

@@ -36,6 +36,8 @@ class RunState:
     """Fields of ``CaseCounts`` by case at that epoch; empty in states that earlier versions saved."""
     rollbacks: int = 0
     """How often the run went back to the end of an epoch, each time to half the learning rate."""
+    parameters: int | None = None
+    """Number of weights; None in states that earlier versions saved."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """Rows of ``EpochRow``."""
 
@@ -60,8 +62,8 @@ class Outcome:
 
     state: RunState
     """After the last epoch."""
-    parameters: int
-    """Number of weights."""
+    parameters: int | None
+    """Number of weights, where it is known."""
     stopped: bool = False
     """Whether the run was told to stop: it is not done, and its state is saved."""
     error: str | None = None

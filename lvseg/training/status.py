@@ -16,7 +16,7 @@ PROGRESS_NAME = "progress.json"
 EVENTS_NAME = "events.jsonl"
 
 Phase = Literal["building the model", "loading images", "compiling", "training", "validating", "done"]
-EventKind = Literal["start", "resume", "lost", "save", "rollback", "stop", "profile", "finished", "failed"]
+EventKind = Literal["start", "resume", "lost", "save", "rollback", "stop", "exploit", "profile", "finished", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

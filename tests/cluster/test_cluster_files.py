@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 CLUSTER_FILES = ["ray-cluster.yaml", "cluster/onprem.yaml"]
 START_KEYS = ["head_start_ray_commands", "worker_start_ray_commands"]
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.deploy
 
 
 def load(name: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "cluster/Dockerfile"
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.deploy
 
 
 def allowed() -> list[str]:

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "cluster/kubernetes"
 KUBERNETES = "1.34"
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.deploy
 
 TEXT, FLAG, COUNT, ANY = {"type": "string"}, {"type": "boolean"}, {"type": "integer", "minimum": 0}, {}
 TEXTS = {"type": "object", "additionalProperties": TEXT}

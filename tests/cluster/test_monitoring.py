@@ -14,7 +14,7 @@ from lvseg.distributed.metrics import GAUGES
 ROOT = Path(__file__).parents[2]
 METRIC = re.compile(r"\b(?:ray|autoscaler)_\w+(?=[{)\s]|$)")
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.deploy
 
 
 @pytest.fixture(scope="module")

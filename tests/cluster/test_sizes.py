@@ -1,4 +1,4 @@
-"""The tables of sizes in ``cluster/README.md`` are calculations; here they are made again."""
+"""The tables of sizes in ``cluster/README.md`` and ``docs/scale.md`` are calculations; here they are made again."""
 
 import math
 from pathlib import Path
@@ -9,6 +9,7 @@ from lvseg.training.cache import SPARE
 from lvseg.training.plan import MEMORY_SHARE
 
 README = Path(__file__).parents[2] / "cluster/README.md"
+SCALE = Path(__file__).parents[2] / "docs/scale.md"
 PIXELS = 256 * 256
 LABELLED, IMAGES = 18, 200
 """Images of a study: with a contour (Sunnybrook: 805 of 45 studies), and all (10 slices of 20 phases)."""
@@ -19,7 +20,7 @@ IMAGE_BYTES = PIXELS * (2 + 1)
 LATENCY_S, IMAGES_A_GPU = 20e-6, 4
 LINKS = {"10 Gbit/s": 1.25e9, "100 Gbit/s": 12.5e9}
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.deploy
 
 
 def size(count: float) -> str:
@@ -76,15 +77,26 @@ def test_what_the_gradients_need(model: str, width: int | None, parameters: int)
     built = build_model(TrainConfig(model=model, unet_width=width), (64, 64))
     assert built.count_params() == parameters
     name = f"{model}, {width} channels" if width else model
-    assert reduce_row(name, parameters) in README.read_text()
+    assert reduce_row(name, parameters) in SCALE.read_text()
 
 
 def test_what_a_larger_batch_brings() -> None:
     step_s = 16 / RATE
     share = step_s / (step_s + all_reduce_s(1_409_154 * 4, 64, LINKS["10 Gbit/s"]))
-    assert f"`unet` over 10 Gbit/s goes from 64%\n  to {share:.0%}." in README.read_text()
+    assert f"`unet` over 10 Gbit/s goes from 64%\n  to {share:.0%}." in SCALE.read_text()
 
 
 @pytest.mark.parametrize("gpus", [64, 1000])
 def test_what_the_store_must_deliver(gpus: int) -> None:
-    assert f"{gpus:,} GPUs: {size(gpus * RATE * IMAGE_BYTES)}/s" in README.read_text()
+    assert f"{gpus:,} GPUs: {size(gpus * RATE * IMAGE_BYTES)}/s" in SCALE.read_text()
+
+
+@pytest.mark.parametrize(("model", "parameters"), [("unet", 1_409_154), ("fcn", 1_857_848)])
+def test_what_a_checkpoint_takes(model: str, parameters: int) -> None:
+    assert f"{size(16 * parameters)} of `{model}`" in SCALE.read_text()
+
+
+@pytest.mark.parametrize("images", [1_000, 18_000])
+def test_what_a_sweeps_checkpoints_ask_of_the_store(images: int) -> None:
+    rate = 1000 * 16 * 1_409_154 / (images / RATE)
+    assert f"{size(rate)}/s on {images:,} images" in SCALE.read_text()

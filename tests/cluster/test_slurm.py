@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted(ROOT.glob("cluster/slurm/*.sbatch"))
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.deploy
 
 # Each stand-in notes how it was called; ray then runs the command, as symmetric-run does on the head.
 STAND_INS = {

@@ -1,0 +1,96 @@
+"""A worker that neither works nor dies: the others notice, and the group is started again."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lvseg.config import TrainConfig
+from lvseg.errors import RunError
+from lvseg.records import Manifest
+from lvseg.results import read_history
+from lvseg.run_folder import Run, changed_flags
+from lvseg.training.local import train_locally
+from lvseg.training.status import read_events
+from tests.distributed.weights import assert_same_weights
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+DEADLINE_S = 240
+# Long enough for a start on a busy machine, short enough for a test.
+CONFIG = TrainConfig(
+    model="fcn",
+    epochs=8,
+    batch_size=4,
+    picture_every=0,
+    steps_per_call=1,
+    cpus_per_worker=1,
+    precision="float32",
+    workers=2,
+    collective_timeout_s=8,
+    max_failures=6,
+)
+
+
+@contextmanager
+def training(records: Path, folder: Path, repository: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """``lvseg train`` in a process of its own; whatever a test leaves stopped or running is ended."""
+    flags = shlex.split(" ".join(changed_flags(CONFIG)))
+    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    environment.pop("RAY_ADDRESS", None)
+    command = [sys.executable, "-m", "lvseg.cli", "train", str(records), *flags]
+    command += ["--runs", str(folder.parent), "--name", folder.name]
+    with subprocess.Popen(command, env=environment) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                for member in [*psutil.Process(process.pid).children(recursive=True), process]:
+                    member.kill()
+
+
+def epochs_done(folder: Path) -> int:
+    try:
+        return len(read_history(folder))
+    except RunError:
+        return 0
+
+
+def workers_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    family = psutil.Process(process.pid).children(recursive=True)
+    return [member for member in family if "RayTrainWorker" in " ".join(member.cmdline())]
+
+
+def is_chief(worker: psutil.Process, folder: Path) -> bool:
+    return any(str(folder / "tensorboard") in file.path for file in worker.open_files())
+
+
+def test_a_worker_that_hangs_is_replaced(made: tuple[Path, Manifest], tmp_path: Path, repository: Path) -> None:
+    """Rank 0, which writes the checkpoints; of the other, ``tests/nodes/test_faults.py``."""
+    calm = Run(folder=tmp_path / "calm", config=CONFIG, records=made[0], manifest=made[1])
+    train_locally(calm, print)
+    folder = tmp_path / "hung"
+    with training(made[0], folder, repository) as run:
+        deadline = time.monotonic() + DEADLINE_S
+        while epochs_done(folder) < 2:
+            assert run.poll() is None, f"the run ended early with {run.returncode}"
+            assert time.monotonic() < deadline, "no second epoch"
+            time.sleep(0.02)
+        workers = {is_chief(worker, folder): worker for worker in workers_of(run)}
+        assert len(workers) == 2
+        workers[True].send_signal(signal.SIGSTOP)
+        assert epochs_done(folder) < CONFIG.epochs, "too late"
+        assert run.wait(DEADLINE_S) == 0
+    lost = [event for event in read_events(folder) if event.kind == "lost"]
+    assert lost
+    assert lost[0].facts["error"] == "DeadlineExceededError"
+    assert [row.epoch for row in read_history(folder)] == list(range(1, CONFIG.epochs + 1))
+    assert_same_weights(folder, calm.folder)

@@ -1,0 +1,58 @@
+"""One cluster of real nodes for the tests of this folder, and a record set on its store."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.nodes.cluster import Cluster, cluster, have_namespaces
+from tests.s3 import BUCKET
+
+RECORDS = f"s3://{BUCKET}/records"
+RUNS = "runs"
+SETTINGS = ("--model", "fcn", "--batch-size", 4, "--picture-every", 0, "--precision", "float32", "--cpus-per-worker", 1)
+
+
+@pytest.fixture(scope="session")
+def separate() -> bool:
+    """Whether nodes have network namespaces of their own here."""
+    return have_namespaces()
+
+
+@pytest.fixture(scope="session")
+def nodes(separate: bool) -> Iterator[Cluster]:
+    with cluster(separate) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def runs(nodes: Cluster) -> Path:
+    """A folder that every node sees."""
+    return nodes.folder / RUNS
+
+
+@pytest.fixture(scope="session")
+def records(nodes: Cluster) -> str:
+    """Made by a job: a phantom on the cluster's store."""
+    made = nodes.run("phantom", nodes.folder / "phantom", "--patients", 3, "--size", 64, "--slices", 5, "--phases", 6)
+    assert "3 patients" in made
+    said = nodes.run("submit", "convert", nodes.folder / "phantom", RECORDS, "--val-fraction", 0.34)
+    assert "train: " in said, said
+    return RECORDS
+
+
+@pytest.fixture(scope="session")
+def calm(nodes: Cluster, records: str, runs: Path) -> Path:
+    """The run that nothing disturbs, without Ray; the disturbed ones must equal it."""
+    nodes.run("train", records, *SETTINGS, "--epochs", 12, "--workers", 0, "--runs", runs, "--name", "calm")
+    return runs / "calm"
+
+
+@pytest.fixture(scope="session")
+def tell(request: pytest.FixtureRequest) -> Iterator[list[str]]:
+    """Lines that are shown at the end, whatever pytest captures: seconds to recover."""
+    lines: list[str] = []
+    yield lines
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+    for line in lines:
+        reporter.write_line(line)
