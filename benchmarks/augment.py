@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lvseg.config import AugmentConfig
-from lvseg.quiet import import_quietly
+from lvseg.quiet import import_keras
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +69,7 @@ def _seconds(call: Callable[[], object]) -> float:
 def main() -> int:
     benchmark = tyro.cli(Benchmark, description=__doc__)
     os.environ.update(CUDA_VISIBLE_DEVICES="", TF_CPP_MIN_LOG_LEVEL="3")
-    import_quietly("tensorflow")
+    import_keras()
     import tensorflow as tf
 
     from lvseg.training.preview import EXAMPLE

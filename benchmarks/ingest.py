@@ -28,7 +28,7 @@ from rich.table import Table
 from lvseg.config import ConvertConfig, PreprocessConfig, RecordFormat, TrainConfig
 from lvseg.errors import ConfigError, LvsegError
 from lvseg.phantom import write_phantom
-from lvseg.quiet import import_quietly
+from lvseg.quiet import import_keras
 from lvseg.records import SCHEMA_VERSION, Manifest, RecordFile, SplitPart, slice_to_row
 from lvseg.records.files import SUFFIXES, encode_rows
 from lvseg.slices import Slice
@@ -260,7 +260,7 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         benchmark = tyro.cli(Benchmark, args=args, description=__doc__)
         os.environ.update(CUDA_VISIBLE_DEVICES="", TF_CPP_MIN_LOG_LEVEL="3")
-        import_quietly("tensorflow")
+        import_keras()
         with tempfile.TemporaryDirectory(prefix="lvseg-benchmark-") as folder:
             found = measure(benchmark, Path(folder), console)
     except LvsegError as error:

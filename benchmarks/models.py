@@ -21,7 +21,7 @@ from rich.table import Table
 
 from lvseg.config import TrainConfig
 from lvseg.errors import LvsegError
-from lvseg.quiet import import_quietly
+from lvseg.quiet import import_keras
 
 if TYPE_CHECKING:
     import keras
@@ -194,7 +194,7 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         benchmark = tyro.cli(Benchmark, args=args, description=__doc__)
         os.environ.update(CUDA_VISIBLE_DEVICES="", TF_ENABLE_ONEDNN_OPTS=str(int(benchmark.onednn)))
-        import_quietly("tensorflow")
+        import_keras()
         import tensorflow as tf
 
         from lvseg.training.loop import configure_threads

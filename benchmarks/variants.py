@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lvseg.config import TrainConfig
-from lvseg.quiet import import_quietly
+from lvseg.quiet import import_keras
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "defaults": {},
@@ -69,7 +69,7 @@ class Benchmark:
 
 def measure(benchmark: Benchmark) -> dict[str, list[float]]:
     """Images/s of every variant in every round."""
-    import_quietly("tensorflow")
+    import_keras()
     import tensorflow as tf
 
     from lvseg.training.context import Images

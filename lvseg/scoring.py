@@ -10,7 +10,7 @@ from lvseg.errors import LvsegError
 from lvseg.evaluation import evaluate_frames, to_json, write_evaluation
 from lvseg.evaluation.terminal import print_evaluation
 from lvseg.progress import reporter
-from lvseg.quiet import import_quietly
+from lvseg.quiet import import_keras
 from lvseg.sources.contour_trees import ContourTrees, read_contour_trees
 from lvseg.store import UPath, write_text
 
@@ -29,7 +29,7 @@ def score_run(
         RunError, RecordsError: see ``lvseg.training.evaluate.evaluate_run``.
         LvsegError: the files cannot be written.
     """
-    import_quietly("tensorflow")
+    import_keras()
     from lvseg.training.evaluate import evaluate_run
 
     try:

@@ -1,10 +1,11 @@
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from lvseg.quiet import TENSORFLOW_LEVEL, import_quietly
+from lvseg.quiet import KERAS_OPTIONAL, TENSORFLOW_LEVEL, import_quietly
 
 
 @pytest.fixture
@@ -47,3 +48,17 @@ def test_a_failing_import_raises_and_can_be_heard_again(loud: str, capfd: pytest
         import_quietly("no_such_module")
     print("after", file=sys.stderr)
     assert capfd.readouterr().err == "after\n"
+
+
+@pytest.mark.slow
+def test_keras_loads_nothing_that_it_does_not_need() -> None:
+    """In a process of its own: here all of it is loaded. Afterwards the packages can be had as ever."""
+    code = (
+        "import sys; from lvseg.quiet import KERAS_OPTIONAL, import_keras; import_keras(); "
+        "print([name for name in KERAS_OPTIONAL if name in sys.modules]); "
+        "import keras, tensorflow; from importlib import import_module; "
+        "print([import_module(name).__name__ for name in KERAS_OPTIONAL])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[]", str(list(KERAS_OPTIONAL))]
+    assert done.stderr == ""

@@ -6,7 +6,7 @@ from lvseg.cli.terminal import open_console, require_durable
 from lvseg.config import SplitName
 from lvseg.errors import ConfigError, LvsegError
 from lvseg.leaderboard import Format, View
-from lvseg.quiet import import_quietly
+from lvseg.quiet import import_keras
 from lvseg.store import UPath, write_text
 
 
@@ -66,7 +66,7 @@ def leaderboard(
 
 def models(shape: str, batch_size: int, seconds: float | None) -> int:
     """List the models with their cost."""
-    import_quietly("tensorflow")
+    import_keras()
     from lvseg.models.table import list_models, models_table, parse_shape
 
     console, sides = open_console(), parse_shape(shape)

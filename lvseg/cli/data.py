@@ -9,7 +9,7 @@ from lvseg.cli.terminal import open_console, require_durable
 from lvseg.config import AugmentConfig, CheckConfig, ConvertConfig, SplitName
 from lvseg.errors import ConfigError
 from lvseg.progress import reporter
-from lvseg.quiet import import_quietly
+from lvseg.quiet import import_keras
 from lvseg.store import UPath
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".webp")
@@ -63,7 +63,7 @@ def augment_preview(
             raise ConfigError(f"{name} must be at least 1, got {value}")
     if out.suffix.lower() not in PICTURE_SUFFIXES:
         raise ConfigError(f"out must end in {', '.join(PICTURE_SUFFIXES)}, got {out}")
-    import_quietly("tensorflow")
+    import_keras()
     from lvseg.training.preview import EXAMPLE, preview, save
 
     if not settings.augments():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lvseg.cli.terminal import open_console, require_durable
 from lvseg.errors import ConfigError
-from lvseg.quiet import import_quietly
+from lvseg.quiet import import_keras
 from lvseg.store import UPath
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def export(run: UPath, formats: tuple[ExportFormat, ...], out: UPath | None, *, 
         raise ConfigError("to must name at least one format, got none")
     out = run / "export" if out is None else out
     require_durable("out", out)
-    import_quietly("tensorflow")
+    import_keras()
     from lvseg.export.run import export_run
 
     console = open_console()

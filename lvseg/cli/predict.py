@@ -15,7 +15,7 @@ from lvseg.cli.terminal import open_console, require_durable
 from lvseg.config import PredictConfig
 from lvseg.errors import ConfigError
 from lvseg.progress import reporter
-from lvseg.quiet import import_quietly
+from lvseg.quiet import import_keras
 from lvseg.store import UPath
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _done(opened: OpenJob, workers: int, *, gpu: bool, verbose: bool) -> Iterato
 
         yield from predict_on_ray(opened, workers, gpu=gpu, verbose=verbose)
         return
-    import_quietly("tensorflow")
+    import_keras()
     from lvseg.inference.local import predict_locally
 
     yield from predict_locally(opened, gpu=gpu)

@@ -10,7 +10,7 @@ from lvseg.cli import tuning
 from lvseg.cli.terminal import checked_name, open_console, require_durable
 from lvseg.config import TrainConfig
 from lvseg.progress import watch_run
-from lvseg.quiet import TENSORFLOW_LEVEL, import_quietly
+from lvseg.quiet import TENSORFLOW_LEVEL, import_keras
 from lvseg.store import UPath
 from lvseg.training.mlflow import require_mlflow
 
@@ -56,7 +56,7 @@ def _train_on_ray(run: Run, say: Callable[[str], None], verbose: bool) -> RunRes
 def _train_here(run: Run, say: Callable[[str], None], verbose: bool) -> RunResult:
     if verbose:
         os.environ.setdefault(TENSORFLOW_LEVEL, "0")
-    import_quietly("tensorflow")
+    import_keras()
     from lvseg.training.local import train_locally
 
     return train_locally(run, say)

@@ -101,9 +101,9 @@ class _Models:
     """Holds the models of an ensemble; one process a GPU, or a node."""
 
     def __init__(self, job: PredictJob, threads: int) -> None:
-        from lvseg.quiet import import_quietly
+        from lvseg.quiet import import_keras
 
-        import_quietly("tensorflow")
+        import_keras()
         self._job = job
         self._error = ""
         try:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray.train
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
 
 from lvseg.config import TrainConfig
@@ -23,9 +24,10 @@ from lvseg.distributed.patience import patience
 from lvseg.distributed.placement import live_nodes, require_place, share_of_cpus, wanted
 from lvseg.distributed.session import is_private_cluster, worker_environment
 from lvseg.distributed.storage import everywhere, ray_storage
+from lvseg.distributed.tensorflow_backend import TensorflowBackendConfig
 from lvseg.errors import TrainingError
 from lvseg.ledger import run_path
-from lvseg.quiet import import_quietly
+from lvseg.quiet import import_keras
 from lvseg.results import RunResult
 from lvseg.run_folder import (
     CHECKPOINTS_NAME,
@@ -200,9 +202,6 @@ def _best_checkpoint(result: ray.train.Result, outcome: Outcome) -> Iterator[Pat
 
 
 def _fit(run: Run, ingest: Mode, cpus: int, callbacks: list[Any]) -> ray.train.Result:
-    import_quietly("ray.train.tensorflow")  # takes seconds: loads TensorFlow
-    from ray.train.tensorflow import TensorflowTrainer
-
     config, data, want = run.config, run.data, wanted(run.config)
     # A group that may change its size is not known before it starts: its workers read for themselves.
     read_ahead = ingest == "memory" and config.min_workers is None
@@ -218,8 +217,9 @@ def _fit(run: Run, ingest: Mode, cpus: int, callbacks: list[Any]) -> ray.train.R
         "threads": cpus,
         "read_ahead": read_ahead,
     }
-    trainer = TensorflowTrainer(
+    trainer = DataParallelTrainer(
         train_worker,
+        backend_config=TensorflowBackendConfig(),
         train_loop_config=loop_config,
         # Only the names matter here: which rows go where is decided by RowsOfEachWorker.
         datasets={name: parts[0] for name, parts in shards.items()},
@@ -260,6 +260,7 @@ def _fit_interruptible(trainer: Any) -> ray.train.Result:
 
 def train_worker(loop_config: dict[str, Any]) -> dict[str, Any] | None:
     """What each worker does; rank 0 gives back the fields of ``Outcome``."""
+    import_keras()
     from lvseg.training.loop import configure_threads, train
     from lvseg.training.monitor import Monitor
     from lvseg.training.shards import open_shard
