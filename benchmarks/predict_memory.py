@@ -45,8 +45,7 @@ def predict(run: Path, source: Path, out: Path, workers: int, ray: str) -> tuple
 
 def main(benchmark: Benchmark) -> int:
     """Measure and print."""
-    from benchmarks.predict_throughput import Benchmark as RunBenchmark
-    from benchmarks.predict_throughput import write_run
+    from benchmarks.predict_throughput import make_run
 
     console = Console()
     table = PeaksTable()
@@ -57,7 +56,7 @@ def main(benchmark: Benchmark) -> int:
             tempfile.TemporaryDirectory(prefix="lv", ignore_cleanup_errors=True) as ray,
         ):
             folder = Path(name)
-            run = write_run(folder, RunBenchmark(model=benchmark.model, crop=64))
+            run = make_run(folder, benchmark.model, crop=64)
             write_phantom(
                 folder / "source", patients=patients, size=benchmark.size, slices=SLICES, phases=PHASES, fast=True
             )
