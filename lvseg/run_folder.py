@@ -22,6 +22,7 @@ from lvseg import __version__
 from lvseg.config import (
     EXECUTION_FIELDS,
     IMAGE_SIDE_MULTIPLE,
+    LabelConvention,
     PreprocessConfig,
     SplitMethod,
     Structures,
@@ -123,7 +124,7 @@ class Origin:
     """The record set."""
     records_sha256: str
     """Its identity."""
-    labels: str
+    labels: LabelConvention
     """Its label convention."""
     structures: Structures = "endo"
     """Its classes."""

@@ -208,7 +208,7 @@ class Reader:
         return (result.records_sha256, result.labels, result.config.get("fold")), self._ended(row)
 
     def _running(self, board: Leaderboard) -> list[tuple[SectionKey, Trial]]:
-        found = []
+        found: list[tuple[SectionKey, Trial]] = []
         for name, progress in board.running:
             folder = self._runs.joinpath(*name.split("/")) if name != "." else self._runs
             try:

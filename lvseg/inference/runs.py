@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lvseg.config import LabelConvention, PreprocessConfig, Structures, TrainConfig
 from lvseg.errors import RecordsError, RunError
 from lvseg.records import read_manifest
-from lvseg.run_folder import best_weights, read_config, read_origin
+from lvseg.run_folder import Origin, best_weights, read_config, read_origin
 from lvseg.store import UPath, file_sha256, location
 
 __all__ = ["RunFacts", "read_run"]
@@ -40,13 +40,30 @@ def read_run(run: UPath, records: UPath | None = None) -> RunFacts:
 
     Args:
         run: its folder.
-        records: the record set that it was trained on, where that has moved; only its manifest is read.
+        records: the record set that it was trained on. Runs of this version do not need it, those of earlier ones
+            where it has moved; only its manifest is read.
 
     Raises:
         RunError: no finished run there, or its records are gone or others.
     """
     config, weights, origin = read_config(run), best_weights(run), read_origin(run)
-    where = location(origin.records) if records is None else records
+    shape, preprocessing = origin.shape, origin.preprocessing
+    if records is not None or shape is None or preprocessing is None:
+        shape, preprocessing = _from_records(run, origin, location(origin.records) if records is None else records)
+    return RunFacts(
+        folder=run,
+        config=config,
+        preprocessing=preprocessing,
+        shape=shape,
+        labels=origin.labels,
+        structures=origin.structures,
+        records_sha256=origin.records_sha256,
+        weights_sha256=file_sha256(weights),
+    )
+
+
+def _from_records(run: UPath, origin: Origin, where: UPath) -> tuple[tuple[int, int], PreprocessConfig]:
+    """What runs of earlier versions do not say of themselves."""
     try:
         manifest = read_manifest(where)
         shape = manifest.image_shape(where)
@@ -55,13 +72,4 @@ def read_run(run: UPath, records: UPath | None = None) -> RunFacts:
         raise RunError(f"{run}: its records cannot be read: {error}; {hint}") from None
     if manifest.records_sha256 != origin.records_sha256:
         raise RunError(f"{run}: was trained on other records than {where}; name its own: --records")
-    return RunFacts(
-        folder=run,
-        config=config,
-        preprocessing=manifest.preprocessing,
-        shape=shape,
-        labels=manifest.labels,
-        structures=origin.structures,
-        records_sha256=origin.records_sha256,
-        weights_sha256=file_sha256(weights),
-    )
+    return shape, manifest.preprocessing

@@ -6,12 +6,11 @@ import dataclasses
 import json
 import shlex
 from collections.abc import Iterator, Sequence
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lvseg.config import LabelConvention, SplitName, Structures, TrainConfig
+from lvseg.config import SplitName, Structures, TrainConfig
 from lvseg.errors import RecordsError
 from lvseg.evaluation import (
     GOOD_THRESHOLD,
@@ -154,7 +153,7 @@ def _score(
     loaded: LoadedRun, portion: Portion, manifest: Manifest, origin: Origin, extremes: Extremes
 ) -> Iterator[_Scored]:
     both: Structures = "endo+myo" if origin.structures == manifest.structures == "endo+myo" else "endo"
-    learnt = cast(LabelConvention, origin.labels)
+    learnt = origin.labels
     classes = (CAVITY, MYOCARDIUM) if both == "endo+myo" else (CAVITY,)
     for table in portion.tables(columns=SCHEMA.names):
         for start in range(0, len(table), BATCH):

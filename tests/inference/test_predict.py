@@ -20,7 +20,7 @@ from lvseg.inference.model import load_member
 from lvseg.inference.runs import read_run
 from lvseg.phantom import write_phantom
 from lvseg.records import Manifest
-from lvseg.run_folder import WEIGHTS_NAME
+from lvseg.run_folder import ORIGIN_NAME, WEIGHTS_NAME
 from lvseg.store import UPath, location
 from lvseg.training.engine import standardise
 from tests.discs import write_records
@@ -194,6 +194,18 @@ def test_records_that_are_gone(records: tuple[Path, Manifest], phantom: Path, tm
         opened(run, phantom, tmp_path / "out")
     moved = open_job((run,), location(phantom), location(tmp_path / "out"), SETTINGS, location(records[0]), gpu=False)
     assert len(moved.packs) == 2
+
+
+def test_a_run_says_itself_how_images_are_preprocessed(
+    records: tuple[Path, Manifest], phantom: Path, tmp_path: Path
+) -> None:
+    run = write_run(tmp_path / "one", tmp_path / "gone", records[1])
+    origin = json.loads((run / ORIGIN_NAME).read_text())
+    wanted = PreprocessConfig(crop="centre", crop_size=32)
+    origin |= {"shape": [32, 32], "preprocessing": dataclasses.asdict(wanted)}
+    (run / ORIGIN_NAME).write_text(json.dumps(origin))
+    (facts,) = opened(location(run), phantom, tmp_path / "out").job.runs
+    assert (facts.preprocessing, facts.shape, facts.labels) == (wanted, (32, 32), records[1].labels)
 
 
 def test_an_output_that_is_none(run: UPath, phantom: Path, tmp_path: Path) -> None:
