@@ -36,12 +36,7 @@ class TensorflowBackendConfig(BackendConfig):  # type: ignore[misc]
 class _TensorflowBackend(Backend):  # type: ignore[misc]
     def on_start(self, worker_group: Any, backend_config: BackendConfig) -> None:
         addresses = worker_group.execute(_free_address)
-        ray.get(
-            [
-                worker_group.execute_single_async(rank, _tell, addresses=addresses, rank=rank)
-                for rank in range(len(worker_group))
-            ]
-        )
+        ray.get([worker_group.execute_single_async(rank, _tell, addresses, rank) for rank in range(len(worker_group))])
 
 
 def _free_address() -> str:
