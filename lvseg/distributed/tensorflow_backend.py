@@ -15,22 +15,16 @@ import ray
 from ray._common.network_utils import build_address
 from ray.train._internal.utils import get_address_and_port
 from ray.train.backend import Backend, BackendConfig
-from ray.train.v2._internal.util import TrainingFramework
 
 
 @dataclass
 class TensorflowBackendConfig(BackendConfig):  # type: ignore[misc]
-    """Workers under MultiWorkerMirroredStrategy."""
+    """Workers under MultiWorkerMirroredStrategy. Names no framework: Ray would load it on rank 0 to ask its version."""
 
     @property
     def backend_cls(self) -> type[Backend]:
         """What is done when a group of workers starts."""
         return _TensorflowBackend
-
-    @property
-    def framework(self) -> TrainingFramework:
-        """For Ray's own records of runs."""
-        return TrainingFramework.TENSORFLOW
 
 
 class _TensorflowBackend(Backend):  # type: ignore[misc]
