@@ -15,6 +15,8 @@ from lvseg.quiet import TENSORFLOW_KERNELS, TENSORFLOW_LEVEL
 
 WORKER_ENVIRONMENT = {TENSORFLOW_LEVEL: "3", "RAY_TRAIN_V2_ENABLED": "1", **TENSORFLOW_KERNELS}
 ADDRESS_VARIABLE = "RAY_ADDRESS"
+START_WAIT = {"RAY_raylet_start_wait_time_s": "180"}
+"""How long Ray's own processes may take to start here; Ray's 30 s are not enough on a busy laptop."""
 
 
 def worker_environment() -> dict[str, str]:
@@ -58,6 +60,8 @@ def _connect(min_cpus: int, verbose: bool) -> None:
     if os.environ.get(ADDRESS_VARIABLE):
         ray.init(address="auto", logging_level=level, log_to_driver=verbose)
     else:
+        for variable, value in START_WAIT.items():
+            os.environ.setdefault(variable, value)
         cpus = max(os.cpu_count() or 1, min_cpus)
         ray.init(address="local", num_cpus=cpus, include_dashboard=False, logging_level=level, log_to_driver=verbose)
 
