@@ -15,8 +15,9 @@ from lvseg.quiet import TENSORFLOW_KERNELS, TENSORFLOW_LEVEL
 
 WORKER_ENVIRONMENT = {TENSORFLOW_LEVEL: "3", "RAY_TRAIN_V2_ENABLED": "1", **TENSORFLOW_KERNELS}
 ADDRESS_VARIABLE = "RAY_ADDRESS"
-START_WAIT = {"RAY_raylet_start_wait_time_s": "180"}
-"""How long Ray's own processes may take to start here; Ray's 30 s are not enough on a busy laptop."""
+PRIVATE_CLUSTER = {"RAY_raylet_start_wait_time_s": "180", "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
+"""For a cluster of this machine alone: Ray's processes may take longer than its 30 s to start on a busy laptop, and
+nobody takes the only node away, for which Ray Train would start a process to look."""
 
 
 def worker_environment() -> dict[str, str]:
@@ -60,7 +61,7 @@ def _connect(min_cpus: int, verbose: bool) -> None:
     if os.environ.get(ADDRESS_VARIABLE):
         ray.init(address="auto", logging_level=level, log_to_driver=verbose)
     else:
-        for variable, value in START_WAIT.items():
+        for variable, value in PRIVATE_CLUSTER.items():
             os.environ.setdefault(variable, value)
         cpus = max(os.cpu_count() or 1, min_cpus)
         ray.init(address="local", num_cpus=cpus, include_dashboard=False, logging_level=level, log_to_driver=verbose)
