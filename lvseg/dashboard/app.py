@@ -138,7 +138,7 @@ def _versions(section: Section | None) -> tuple[str, str, str]:
     if section is None:
         return "", "", ""
     curves = [(trial.key, trial.state, trial.history[-1:]) for trial in section.trials]
-    ended = [(trial.key, trial.dice) for trial in section.of("finished")]
+    ended = [(trial.key, trial.dice) for trial in section.ranked]
     return _mark([section.key, rows(section)]), _mark([section.key, curves]), _mark([section.key, ended])
 
 
@@ -169,7 +169,7 @@ def _draw_table(app: Dash, reader: Reader) -> None:
     @app.callback(Output("shown-text", "children"), Input("shown", "data"))
     def tell(shown: Sequence[str] | None) -> str:
         if shown is None:
-            return "Click a run to look at it; a column's head sorts, its sign filters"
+            return "Click a run to look at it; a click on a column's head sorts, its funnel filters"
         return f"{len(shown)} shown; the plots follow the filter"
 
 
@@ -192,9 +192,13 @@ def _draw_plots(app: Dash, reader: Reader) -> None:
     def parallel(_: str, chosen: str, keys: Sequence[str] | None) -> Any:
         return _of_section(reader, chosen, lambda found: draw_parallel(found, keys))
 
-    @app.callback(Output("importance", "figure"), Input("ended-version", "data"), section)
-    def importance(_: str, chosen: str) -> Any:
-        return _of_section(reader, chosen, draw_importance)
+    @app.callback(Output("importance", "figure"), Input("ended-version", "data"), section, shown)
+    def importance(_: str, chosen: str, keys: Sequence[str] | None) -> Any:
+        return _of_section(reader, chosen, lambda found: draw_importance(found, keys))
+
+    @app.callback(Output("main", "className"), Input("ended-version", "data"), section)
+    def arrange(_: str, chosen: str) -> str:
+        return page.main_class(reader.look().section(chosen))
 
 
 def _of_section(reader: Reader, chosen: str | None, draw: Callable[[Section], Any]) -> Any:
