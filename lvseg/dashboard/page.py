@@ -36,6 +36,7 @@ _ROW_PX, _HEADER_PX = 32, 52
 """Height of a row of the table; of its head, its borders and a scroll bar below it."""
 _TOLD = {"lost", "rollback", "stop", "save"}
 """Kinds of events that a reader of the page wants to know of."""
+_STORES = ("asked", "answered", "table-version", "curves-version", "ended-version", "shown")
 _MOST_EVENTS = 6
 _MOST_FOLD_LINES = 3
 
@@ -50,7 +51,7 @@ def layout(name: str, interval: float) -> html.Div:
     return html.Div(
         [
             dcc.Interval(id="tick", interval=int(1000 * interval)),
-            *(dcc.Store(id=store) for store in ("table-version", "curves-version", "ended-version", "shown")),
+            *(dcc.Store(id=store) for store in _STORES),
             html.Header(
                 [
                     html.Div([html.H1(name or "runs"), html.Div(id="summary")]),
