@@ -11,7 +11,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from lvseg.dashboard.trials import Section, Trial
-from lvseg.leaderboard import ABSENT, Row, rank_settings, varied_settings
+from lvseg.leaderboard import Row, rank_settings, varied_settings
 from lvseg.leaderboard.importance import FEWEST_RUNS, is_numeric, word_order
 from lvseg.report.curves import COLORS, OTHERS_COLOR
 
@@ -35,6 +35,7 @@ _MOST_AXES = 10
 """Parallel axes; of more, the least important settings are left out."""
 _MOST_TICKS = 8
 _MOST_LETTERS = 12
+_ABSENT = "absent"
 _ABSENT_BELOW = 0.15
 """Of an axis' length."""
 _SELECTED_COLOR = "#14b4d8"
@@ -239,7 +240,7 @@ def _number_axis(values: Sequence[float | None]) -> dict[str, Any]:
     places = [absent if value is None else to_place(value) for value in values]
     tickvals, ticktext = [to_place(tick) for tick in ticks], [f"{tick:.3g}" for tick in ticks]
     if None in values:
-        tickvals, ticktext = [absent, *tickvals], [ABSENT, *ticktext]
+        tickvals, ticktext = [absent, *tickvals], [_ABSENT, *ticktext]
     return {"values": places, "tickvals": tickvals, "ticktext": ticktext}
 
 
@@ -251,7 +252,7 @@ def _even_ticks(low: float, high: float) -> list[float]:
 
 
 def _word(value: Any) -> str:
-    return ABSENT if value is None else str(value)
+    return _ABSENT if value is None else str(value)
 
 
 def _shorten(words: Sequence[str]) -> list[str]:

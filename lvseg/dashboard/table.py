@@ -87,7 +87,7 @@ _OWN_COLUMN = {"epochs"}
 
 def _setting(setting: str, section: Section) -> dict[str, Any]:
     title = setting.replace("_", " ")
-    width = max(80, 30 + 7 * len(title))
+    width = max(80, round(36 + _LETTER_PX * len(title)))
     if is_numeric([trial.settings.get(setting) for trial in section.trials]):
         return _number(SETTING + setting, title, width, ".3~g" if _has_fractions(setting, section) else "")
     return _text(SETTING + setting, title, [trial.settings.get(setting) for trial in section.trials]) | {

@@ -88,7 +88,7 @@ def test_parallel_axes_are_settings_and_dice(sweep: SweepFolders) -> None:
 @pytest.mark.parametrize(
     ("values", "places", "ticks"),
     [
-        ([16, None, 64, 8], [1, 3, 2, 0], ["8", "16", "64", "–"]),
+        ([16, None, 64, 8], [1, 3, 2, 0], ["8", "16", "64", "absent"]),
         (
             ["dice", "cross-entropy", "dice+cross-entropy", "dice"],
             [1, 0, 2, 1],
@@ -108,7 +108,7 @@ def test_a_number_that_some_of_many_runs_lack_is_below_the_axis() -> None:
     axis = _dimension("weight_decay", [10.0 ** (-number / 4) for number in range(20)] + [None])
     assert axis["values"][:2] == pytest.approx([0, -0.25])
     assert axis["values"][-1] == axis["tickvals"][0] == pytest.approx(-4.75 - 0.15 * 4.75)
-    assert axis["ticktext"][0] == "–"
+    assert axis["ticktext"][0] == "absent"
     assert len(axis["ticktext"]) < 12
 
 
