@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -33,6 +34,15 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
+_ASK = """
+function (tick, asked, answered) {
+    const waits = asked != null && asked !== answered && tick - asked < %d;
+    return waits ? window.dash_clientside.no_update : tick;
+}
+"""
+"""Ask again only after an answer, or after so many ticks without one. Dash throws the answer to a question away once it
+is asked anew: a store slower than the interval would never be seen."""
+_PATIENCE_S = 60
 _SHOWN_KEYS = """
 function (rows, filter) {
     if (!rows || !filter || Object.keys(filter).length === 0) { return null; }
@@ -60,7 +70,8 @@ def make_app(reader: Reader, name: str, interval: float, host: str) -> Dash:
     )
     app.layout = page.layout(name, interval)
     _guard(app.server, host)
-    _look_often(app, reader)
+    _ask_often(app, interval)
+    _look_when_asked(app, reader)
     _draw_table(app, reader)
     _draw_plots(app, reader)
     return app
@@ -93,8 +104,18 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _look_often(app: Dash, reader: Reader) -> None:
-    """Ask at every tick, and pass on only what has changed: what somebody looks at stays as it is."""
+def _ask_often(app: Dash, interval: float) -> None:
+    app.clientside_callback(  # type: ignore[no-untyped-call]
+        _ASK % max(3, math.ceil(_PATIENCE_S / interval)),
+        Output("asked", "data"),
+        Input("tick", "n_intervals"),
+        State("asked", "data"),
+        State("answered", "data"),
+    )
+
+
+def _look_when_asked(app: Dash, reader: Reader) -> None:
+    """Pass on only what has changed: what somebody looks at stays as it is."""
 
     @app.callback(
         Output("summary", "children"),
@@ -105,14 +126,15 @@ def _look_often(app: Dash, reader: Reader) -> None:
         Output("table-version", "data"),
         Output("curves-version", "data"),
         Output("ended-version", "data"),
-        Input("tick", "n_intervals"),
+        Output("answered", "data"),
+        Input("asked", "data"),
         Input("section", "value"),
         State("table-version", "data"),
         State("curves-version", "data"),
         State("ended-version", "data"),
         State("section", "options"),
     )
-    def look(_: int | None, chosen: str | None, *before: Any) -> tuple[Any, ...]:
+    def look(asked: int | None, chosen: str | None, *before: Any) -> tuple[Any, ...]:
         snapshot = reader.look()
         section = snapshot.section(chosen)
         options = page.section_options(snapshot.sections)
@@ -126,6 +148,7 @@ def _look_often(app: Dash, reader: Reader) -> None:
             key if key != chosen else no_update,
             len(options) < 2,
             *changed[:3],
+            asked,
         )
 
 
@@ -138,7 +161,7 @@ def _versions(section: Section | None) -> tuple[str, str, str]:
     if section is None:
         return "", "", ""
     curves = [(trial.key, trial.state, trial.history[-1:]) for trial in section.trials]
-    ended = [(trial.key, trial.dice) for trial in section.of("finished")]
+    ended = [(trial.key, trial.dice) for trial in section.ranked]
     return _mark([section.key, rows(section)]), _mark([section.key, curves]), _mark([section.key, ended])
 
 
@@ -169,7 +192,7 @@ def _draw_table(app: Dash, reader: Reader) -> None:
     @app.callback(Output("shown-text", "children"), Input("shown", "data"))
     def tell(shown: Sequence[str] | None) -> str:
         if shown is None:
-            return "Click a run to look at it; a column's head sorts, its sign filters"
+            return "Click a run to look at it; a click on a column's head sorts, its funnel filters"
         return f"{len(shown)} shown; the plots follow the filter"
 
 
@@ -192,9 +215,13 @@ def _draw_plots(app: Dash, reader: Reader) -> None:
     def parallel(_: str, chosen: str, keys: Sequence[str] | None) -> Any:
         return _of_section(reader, chosen, lambda found: draw_parallel(found, keys))
 
-    @app.callback(Output("importance", "figure"), Input("ended-version", "data"), section)
-    def importance(_: str, chosen: str) -> Any:
-        return _of_section(reader, chosen, draw_importance)
+    @app.callback(Output("importance", "figure"), Input("ended-version", "data"), section, shown)
+    def importance(_: str, chosen: str, keys: Sequence[str] | None) -> Any:
+        return _of_section(reader, chosen, lambda found: draw_importance(found, keys))
+
+    @app.callback(Output("main", "className"), Input("ended-version", "data"), section)
+    def arrange(_: str, chosen: str) -> str:
+        return page.main_class(reader.look().section(chosen))
 
 
 def _of_section(reader: Reader, chosen: str | None, draw: Callable[[Section], Any]) -> Any:

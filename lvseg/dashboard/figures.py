@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+import statistics
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 
 from lvseg.dashboard.trials import Section, Trial
-from lvseg.leaderboard import rank_settings, varied_settings
-from lvseg.leaderboard.importance import FEWEST_RUNS, is_numeric
+from lvseg.leaderboard import Row, rank_settings, varied_settings
+from lvseg.leaderboard.importance import FEWEST_RUNS, is_numeric, word_order
 from lvseg.report.curves import COLORS, OTHERS_COLOR
 
 __all__ = ["METRICS", "draw_curves", "draw_importance", "draw_parallel"]
@@ -29,10 +30,16 @@ METRICS: Mapping[str, str] = {
 _LOG_METRICS = {"val_loss", "loss", "learning_rate"}
 _LOG_SCALE_FROM = 10.0
 """Ratio of the largest to the smallest value."""
+_MOST_BARS = 12
 _MOST_AXES = 10
 """Parallel axes; of more, the least important settings are left out."""
 _MOST_TICKS = 8
-_SELECTED_COLOR = "#1c9aa8"
+_MOST_LETTERS = 12
+_ABSENT = "absent"
+_ABSENT_BELOW = 0.15
+"""Of an axis' length."""
+_SELECTED_COLOR = "#14b4d8"
+_ERROR_COLOR = "#5d6670"
 _GRID = "rgba(140, 147, 157, 0.25)"
 _SCALE = [[0.0, "#b3bac4"], [0.5, "#86a3d6"], [1.0, "#2361d8"]]
 _FONT = {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 12}
@@ -55,7 +62,7 @@ def draw_curves(
     drawn = [trial for trial in section.trials if trial.history and (shown is None or trial.key in shown)]
     if not drawn:
         return _say("No epoch is done yet.")
-    named = dict(zip([trial.key for trial in drawn], COLORS, strict=False))
+    named = dict(zip([trial.key for trial in drawn if trial.state != "failed"], COLORS, strict=False))
     figure = go.Figure(layout=_layout(metric))
     grey = [trial for trial in drawn if trial.key not in named and trial.key != selected]
     if grey:
@@ -159,19 +166,17 @@ def _cut(text: str, most: int = 28) -> str:
 
 
 def draw_parallel(section: Section, keys: Iterable[str] | None = None) -> go.Figure:
-    """One line a finished run, through the value of every setting that varied, to its Dice.
+    """One line a ranked run, through the value of every setting that varied, to its Dice.
 
     Args:
         section: the runs.
         keys: those that are shown; default: all.
     """
-    shown = None if keys is None else set(keys)
-    trials = [trial for trial in section.of("finished") if trial.dice is not None]
-    rows = [trial.row for trial in trials if trial.row is not None]
+    trials = [trial for trial in _shown(section, keys) if trial.dice is not None]
+    rows = _rows(trials)
     settings = [importance.setting for importance in rank_settings(rows)] or varied_settings(rows)
-    trials = [trial for trial in trials if shown is None or trial.key in shown]
     if len(trials) < 2 or not settings:
-        return _say("Two finished runs with different settings are needed.")
+        return _say("Two ended runs with different settings are needed.")
     chosen = set(settings[:_MOST_AXES])
     dice = [trial.dice or 0.0 for trial in trials]
     axes = [
@@ -179,9 +184,10 @@ def draw_parallel(section: Section, keys: Iterable[str] | None = None) -> go.Fig
         for setting in varied_settings(rows)
         if setting in chosen
     ]
-    low, high = min(dice), max(dice)
+    # The lower half is grey: of many lines one wants to see what the good ones have in common.
+    low, high = statistics.median(dice), max(dice)
     line = {"color": dice, "colorscale": _SCALE, "cmin": low, "cmax": high if high > low else low + 1e-6}
-    layout = _base() | {"margin": {"l": 64, "r": 48, "t": 48, "b": 24}, "uirevision": "parallel"}
+    layout = _base() | {"margin": {"l": 76, "r": 32, "t": 48, "b": 20}, "uirevision": "parallel"}
     figure = go.Figure(layout=layout)
     figure.add_trace(
         go.Parcoords(
@@ -196,32 +202,71 @@ def draw_parallel(section: Section, keys: Iterable[str] | None = None) -> go.Fig
     return figure
 
 
+def _shown(section: Section, keys: Iterable[str] | None) -> list[Trial]:
+    """The ranked runs that a filter leaves."""
+    shown = None if keys is None else set(keys)
+    return [trial for trial in section.ranked if shown is None or trial.key in shown]
+
+
+def _rows(trials: Iterable[Trial]) -> list[Row]:
+    return [trial.row for trial in trials if trial.row is not None]
+
+
 def _dimension(setting: str, values: Sequence[Any]) -> dict[str, Any]:
-    """One axis: of numbers a linear or logarithmic one, of words one tick each."""
-    label = setting.replace("_", " ")
-    if not is_numeric(values) or None in values:
-        words = sorted({str(value) for value in values}, key=_word_order)
-        places = [words.index(str(value)) for value in values]
-        return {"label": label, "values": places, "tickvals": list(range(len(words))), "ticktext": words}
-    numbers = [float(value) for value in values]
-    scale: Literal["log", "linear"] = "linear"
-    if min(numbers) > 0 and max(numbers) / min(numbers) > _LOG_SCALE_FROM:
-        scale = "log"
-    places_ = [math.log10(number) for number in numbers] if scale == "log" else numbers
-    different = sorted(set(numbers))
-    if len(different) <= _MOST_TICKS or scale == "log":
-        ticks = different if len(different) <= _MOST_TICKS else _decades(different[0], different[-1])
-        ticktext = [f"{tick:.3g}" for tick in ticks]
-        tickvals = [math.log10(tick) for tick in ticks] if scale == "log" else ticks
-        return {"label": label, "values": places_, "tickvals": tickvals, "ticktext": ticktext}
-    return {"label": label, "values": places_}
+    """One axis: of few values or of words one tick each, of many numbers a linear or logarithmic one."""
+    label = {"label": _wrap(setting.replace("_", " "))}
+    words = sorted({_word(value) for value in values}, key=word_order)
+    if not is_numeric(values) or (None in values and len(words) <= _MOST_TICKS):
+        places = [words.index(_word(value)) for value in values]
+        every = math.ceil(len(words) / _MOST_TICKS)
+        return label | {
+            "values": places,
+            "tickvals": list(range(0, len(words), every)),
+            "ticktext": _shorten(words)[::every],
+        }
+    return label | _number_axis([None if value is None else float(value) for value in values])
 
 
-def _word_order(word: str) -> tuple[bool, float, str]:
-    try:
-        return False, float(word), word
-    except ValueError:
-        return True, 0.0, word
+def _number_axis(values: Sequence[float | None]) -> dict[str, Any]:
+    """A linear or logarithmic axis; runs without the setting meet it below its lowest number."""
+    different = sorted({value for value in values if value is not None})
+    low, high = different[0], different[-1]
+    to_place: Callable[[float], float] = float
+    ticks = different if len(different) <= _MOST_TICKS else _even_ticks(low, high)
+    if low > 0 and high / low > _LOG_SCALE_FROM:
+        to_place = math.log10
+        ticks = different if len(different) <= _MOST_TICKS else _decades(low, high)
+    absent = to_place(low) - _ABSENT_BELOW * ((to_place(high) - to_place(low)) or 1.0)
+    places = [absent if value is None else to_place(value) for value in values]
+    tickvals, ticktext = [to_place(tick) for tick in ticks], [f"{tick:.3g}" for tick in ticks]
+    if None in values:
+        tickvals, ticktext = [absent, *tickvals], [_ABSENT, *ticktext]
+    return {"values": places, "tickvals": tickvals, "ticktext": ticktext}
+
+
+def _even_ticks(low: float, high: float) -> list[float]:
+    """Round numbers from ``low`` to ``high``."""
+    step = 10.0 ** math.floor(math.log10((high - low) / 4))
+    step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (factor * step) <= _MOST_TICKS - 2)
+    return [number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def _word(value: Any) -> str:
+    return _ABSENT if value is None else str(value)
+
+
+def _shorten(words: Sequence[str]) -> list[str]:
+    """Words as long as fit between two axes, and as long as they need to be to tell them apart."""
+    for most in range(_MOST_LETTERS, max(len(word) for word in words)):
+        short = [word if len(word) <= most else f"{word[: most - 1]}…" for word in words]
+        if len(set(short)) == len(words):
+            return short
+    return list(words)
+
+
+def _wrap(label: str) -> str:
+    """A long name of a setting in two lines."""
+    return label if len(label) <= _MOST_LETTERS else "<br>".join(textwrap.wrap(label, _MOST_LETTERS)[:2])
 
 
 def _decades(low: float, high: float) -> list[float]:
@@ -234,11 +279,17 @@ def _decades(low: float, high: float) -> list[float]:
     return [low, *inside, high]
 
 
-def draw_importance(section: Section) -> go.Figure:
-    """How much the Dice depended on each setting."""
-    found = rank_settings(section.rows)
+def draw_importance(section: Section, keys: Iterable[str] | None = None) -> go.Figure:
+    """How much the Dice of ranked runs depended on each setting.
+
+    Args:
+        section: the runs.
+        keys: those that are shown; default: all.
+    """
+    found = rank_settings(_rows(_shown(section, keys)))
     if not found:
-        return _say(f"{FEWEST_RUNS} finished runs with different settings and scores are needed.")
+        return _say(f"{FEWEST_RUNS} ended runs with different settings and scores are needed.")
+    found = found[:_MOST_BARS]
     figure = go.Figure(layout=_importance_layout())
     for trend, color in TREND_COLORS.items():
         own = [importance for importance in found if importance.trend == trend]
@@ -247,7 +298,12 @@ def draw_importance(section: Section) -> go.Figure:
                 go.Bar(
                     x=[importance.share for importance in own],
                     y=[importance.setting.replace("_", " ") for importance in own],
-                    error_x={"array": [importance.sd for importance in own], "thickness": 1, "width": 3},
+                    error_x={
+                        "array": [importance.sd for importance in own],
+                        "thickness": 1,
+                        "width": 3,
+                        "color": _ERROR_COLOR,
+                    },
                     orientation="h",
                     marker={"color": color},
                     name=TREND_NAMES[trend],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,8 +10,9 @@ import dash_ag_grid as dag
 from dash import dcc, html
 
 from lvseg.dashboard.figures import METRICS
-from lvseg.dashboard.trials import Section, Snapshot, Trial
-from lvseg.leaderboard import ABSENT
+from lvseg.dashboard.table import state_class
+from lvseg.dashboard.trials import STATES, Section, Snapshot, Trial
+from lvseg.leaderboard.folds import CrossValidation
 from lvseg.leaderboard.importance import differing
 from lvseg.report.extremes import find_picture
 from lvseg.training.status import Event, read_events
@@ -34,7 +36,9 @@ _ROW_PX, _HEADER_PX = 32, 52
 """Height of a row of the table; of its head, its borders and a scroll bar below it."""
 _TOLD = {"lost", "rollback", "stop", "save"}
 """Kinds of events that a reader of the page wants to know of."""
+_STORES = ("asked", "answered", "table-version", "curves-version", "ended-version", "shown")
 _MOST_EVENTS = 6
+_MOST_FOLD_LINES = 3
 
 
 def layout(name: str, interval: float) -> html.Div:
@@ -47,7 +51,7 @@ def layout(name: str, interval: float) -> html.Div:
     return html.Div(
         [
             dcc.Interval(id="tick", interval=int(1000 * interval)),
-            *(dcc.Store(id=store) for store in ("table-version", "curves-version", "ended-version", "shown")),
+            *(dcc.Store(id=store) for store in _STORES),
             html.Header(
                 [
                     html.Div([html.H1(name or "runs"), html.Div(id="summary")]),
@@ -56,15 +60,16 @@ def layout(name: str, interval: float) -> html.Div:
             ),
             html.Div(_choice("section", [], None), id="section-choice", hidden=True),
             html.Main(
-                [
+                id="main",
+                children=[
                     _card("Runs", _grid(), "table", html.Span(id="shown-text", className="muted small")),
                     _card(
                         "Learning curves", _graph("curves"), "curves", _choice("metric", METRICS.items(), "val_dice")
                     ),
+                    _card("What mattered", _graph("importance", still=True), "importance"),
                     html.Section(id="panel", className="card panel"),
                     _card("Settings and Dice", _graph("parallel", still=True), "parallel"),
-                    _card("What mattered", _graph("importance", still=True), "importance"),
-                ]
+                ],
             ),
         ],
         className="page",
@@ -105,7 +110,6 @@ def _grid() -> dag.AgGrid:
             "rowSelection": {"mode": "singleRow", "checkboxes": False, "enableClickSelection": True},
             "animateRows": False,
             "tooltipShowDelay": 300,
-            "suppressCellFocus": True,
         },
         style={"height": "240px"},
     )
@@ -120,9 +124,9 @@ def summary(snapshot: Snapshot, section: Section | None) -> list[Any]:
     """Counts and the best score, one line."""
     if section is None:
         return [html.Span("No run yet.", className="muted")]
-    counts = [(len(section.of(state)), state) for state in ("finished", "running", "failed")]
+    counts = [(len(section.of(state)), state) for state in STATES]
     parts: list[Any] = [
-        html.Span([html.B(str(count)), f" {state}"], className=f"count state-{state}")
+        html.Span([html.B(str(count)), f" {state}"], className=f"count {state_class(state)}")
         for count, state in counts
         if count
     ]
@@ -131,7 +135,22 @@ def summary(snapshot: Snapshot, section: Section | None) -> list[Any]:
         parts.append(html.Span(["best Dice ", html.B(f"{best.dice:.4f}"), f", {best.key}"], className="count"))
     if snapshot.damaged:
         parts.append(html.Span(f"{len(snapshot.damaged)} unreadable", className="count state-failed"))
-    return [html.Div(parts, className="counts"), html.Div(section.heading, className="muted small")]
+    lines = [html.Div(parts, className="counts")]
+    lines += [html.Div(_folds(each), className="counts") for each in snapshot.cross_validations[:_MOST_FOLD_LINES]]
+    if len(snapshot.sections) < 2:  # else the list to choose from says it
+        lines.append(html.Div(section.heading, className="muted small"))
+    return lines
+
+
+def _folds(each: CrossValidation) -> list[Any]:
+    score = html.B(f"{each.mean:.4f} ± {each.sd:.4f}")
+    of = "" if each.complete else f" of {each.folds}"
+    return [html.Span(["cross-validation Dice ", score, f" (mean ± SD, {len(each.rows)}{of} folds), {each.name}"])]
+
+
+def main_class(section: Section | None) -> str:
+    """What the style sheet lays the page out by: with fewer than two ranked runs there is nothing to compare."""
+    return "alone" if section is None or len(section.ranked) < 2 else ""
 
 
 def panel(section: Section | None, key: str | None) -> list[Any]:
@@ -193,13 +212,12 @@ def _picture(trial: Trial) -> list[Any]:
 
 def _settings(section: Section, trial: Trial) -> html.Dl:
     varied = differing(other.settings for other in section.trials)
-    pairs = [(name.replace("_", " "), _show(trial.settings.get(name))) for name in ("model", *varied)]
+    own = [name for name in ("model", *varied) if trial.settings.get(name) is not None]
+    pairs = [(name.replace("_", " "), _show(trial.settings[name])) for name in own]
     return html.Dl([item for name, value in dict(pairs).items() for item in (html.Dt(name), html.Dd(value))])
 
 
 def _show(value: Any) -> str:
-    if value is None:
-        return ABSENT
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -216,7 +234,10 @@ def _event(event: Event) -> list[Any]:
 def _command(trial: Trial) -> list[Any]:
     if trial.row is None:
         return []
-    return [html.Details([html.Summary("Command"), html.Pre(trial.row.result.command)], open=True)]
+    # Each flag with its value stays on one line where it fits.
+    first, *others = re.split(r" (?=--)", trial.row.result.command)
+    flags = [part for flag in others for part in (" ", html.Span(flag))]
+    return [html.Details([html.Summary("Command"), html.Pre([html.Span(first), *flags])], open=True)]
 
 
 def section_options(sections: Sequence[Section]) -> list[dict[str, str]]:

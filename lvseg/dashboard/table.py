@@ -3,37 +3,49 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lvseg.dashboard.trials import Section, Trial
+from lvseg.dashboard.trials import STATES, Section, Trial
 from lvseg.leaderboard.importance import differing, is_numeric
 
-__all__ = ["SETTING", "columns", "rows"]
+__all__ = ["SETTING", "columns", "rows", "state_class"]
 
 SETTING = "setting:"
 """Before the name of a setting, in the key of its column."""
 _NO_VALUE = "params.value == null ? '–' : "
+_LETTER_PX, _PADDING_PX, _MOST_PX = 7.2, 26, 250
+"""Of a column of text."""
 
 
 def columns(section: Section) -> list[dict[str, Any]]:
     """Column definitions: score and state, then the settings that differ between the runs."""
     shown = [
-        _number("rank", "#", 56, ""),
-        {"field": "name", "headerName": "run", "minWidth": 130, "flex": 1, "tooltipField": "key"},
+        _number("rank", "#", 56, "") | {"pinned": "left"},
+        _text("name", "run", [section.short(trial) for trial in section.trials])
+        | {"pinned": "left", "tooltipField": "key"},
         _state(),
         _number("dice", "Dice", 80, ".4f") | {"headerTooltip": "Mean over the validation images, the best epoch"},
-        {"field": "interval", "headerName": "95 %", "width": 106, "sortable": False, "type": "rightAligned"}
+        {"field": "interval", "headerName": "95 % CI", "width": 110, "sortable": False, "type": "rightAligned"}
         | {"headerTooltip": "Confidence interval of the Dice, over patients"},
         _number("pooled", "pooled", 80, ".4f") | {"headerTooltip": "Dice of all validation pixels together"},
-        _number("best_epoch", "best", 64, "") | {"headerTooltip": "Epoch of the highest Dice"},
+        _number("best_epoch", "best epoch", 96, "") | {"headerTooltip": "Epoch of the highest Dice"},
         _number("epochs", "epochs", 88, "")
         | {"valueFormatter": {"function": "params.value + ' of ' + params.data.planned_epochs"}},
         *(_setting(setting, section) for setting in _settings(section)),
         _number("images_per_second", "images/s", 96, ",.1f"),
         {"field": "ended", "headerName": "ended (UTC)", "width": 148},
+        {"field": "error", "headerName": "reason", "minWidth": 240, "flex": 1, "tooltipField": "error"},
     ]
-    return [column for column in shown if column["field"] != "ended" or section.of("finished") or section.of("failed")]
+    absent = {"ended"} if len(section.of("running")) == len(section.trials) else set()
+    absent |= set() if section.of("failed") else {"error"}
+    return [column for column in shown if column["field"] not in absent]
+
+
+def _text(field: str, title: str, values: Sequence[Any]) -> dict[str, Any]:
+    """A column as wide as its longest word, up to a limit."""
+    letters = max(len(title), *(len(str(value)) for value in values))
+    return {"field": field, "headerName": title, "width": min(_MOST_PX, round(_PADDING_PX + _LETTER_PX * letters))}
 
 
 def _number(field: str, title: str, width: int, spec: str) -> dict[str, Any]:
@@ -49,14 +61,19 @@ def _number(field: str, title: str, width: int, spec: str) -> dict[str, Any]:
 
 
 def _state() -> dict[str, Any]:
-    rules = {f"state-{state}": f"params.value == '{state}'" for state in ("finished", "running", "failed")}
+    rules = {state_class(state): f"params.value == '{state}'" for state in STATES}
     return {
         "field": "state",
         "headerName": "state",
-        "width": 96,
+        "width": 112,
         "cellClassRules": rules,
         "tooltipField": "error",
     }
+
+
+def state_class(state: str) -> str:
+    """Of the style sheet."""
+    return f"state-{state.partition(' ')[0]}"
 
 
 def _settings(section: Section) -> list[str]:
@@ -70,10 +87,12 @@ _OWN_COLUMN = {"epochs"}
 
 def _setting(setting: str, section: Section) -> dict[str, Any]:
     title = setting.replace("_", " ")
-    width = max(80, 26 + 7 * len(title))
+    width = max(80, round(36 + _LETTER_PX * len(title)))
     if is_numeric([trial.settings.get(setting) for trial in section.trials]):
         return _number(SETTING + setting, title, width, ".3~g" if _has_fractions(setting, section) else "")
-    return {"field": SETTING + setting, "headerName": title, "width": width}
+    return _text(SETTING + setting, title, [trial.settings.get(setting) for trial in section.trials]) | {
+        "valueFormatter": {"function": f"{_NO_VALUE}params.value"}
+    }
 
 
 def _has_fractions(setting: str, section: Section) -> bool:
@@ -99,7 +118,7 @@ def _row(trial: Trial, name: str, settings: list[str]) -> dict[str, Any]:
         }
     return {
         "key": trial.key,
-        "rank": trial.row.rank if trial.row is not None and trial.state == "finished" else None,
+        "rank": None if trial.row is None else trial.row.rank,
         "name": name,
         "state": trial.state,
         "dice": trial.dice,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from lvseg.config import read_yaml
 from lvseg.errors import LvsegError, RunError
 from lvseg.leaderboard import Leaderboard, Row, build
+from lvseg.leaderboard.folds import CrossValidation, cross_validations
 from lvseg.leaderboard.statistics import Interval
 from lvseg.logs import utc_now
 from lvseg.results import EpochRow, read_history
@@ -20,11 +22,13 @@ from lvseg.run_folder import CONFIG_NAME, read_origin
 from lvseg.store import UPath
 from lvseg.training.status import RunProgress
 
-__all__ = ["Reader", "Section", "Snapshot", "Trial", "TrialState"]
+__all__ = ["STATES", "Reader", "Section", "Snapshot", "Trial", "TrialState"]
 
-TrialState: TypeAlias = Literal["finished", "running", "failed"]
-SectionKey: TypeAlias = tuple[str, str, int | None]
-"""Records, label convention, fold."""
+TrialState: TypeAlias = Literal["finished", "stopped early", "running", "failed"]
+SectionKey: TypeAlias = tuple[str, str, int | None, int | None]
+"""Records, label convention, fold, folds."""
+
+STATES: tuple[TrialState, ...] = get_args(TrialState)
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +98,7 @@ class Section:
     key: str
     heading: str
     trials: tuple[Trial, ...]
-    """Finished ones first, best first; then running, then failed ones."""
+    """Ranked ones first, best first; then running, then failed ones."""
 
     def short(self, trial: Trial) -> str:
         """A trial's name, without the sweep's where there is no other."""
@@ -106,9 +110,9 @@ class Section:
         return [trial for trial in self.trials if trial.state == state]
 
     @property
-    def rows(self) -> list[Row]:
-        """The finished runs' places, best first."""
-        return [trial.row for trial in self.of("finished") if trial.row is not None]
+    def ranked(self) -> list[Trial]:
+        """Those that have a place on the leaderboard, best first: finished, or stopped early by their sweep."""
+        return [trial for trial in self.trials if trial.state in ("finished", "stopped early")]
 
     @property
     def best(self) -> Trial | None:
@@ -125,6 +129,8 @@ class Snapshot:
     """Of the folder of runs."""
     sections: tuple[Section, ...] = ()
     """The largest first."""
+    cross_validations: tuple[CrossValidation, ...] = ()
+    """Mean and spread over folds; each fold is a section of its own."""
     damaged: tuple[str, ...] = ()
     """One line for each result that could not be read."""
     trouble: str | None = None
@@ -167,15 +173,22 @@ class Reader:
                 return Snapshot(name=before.name, trouble="the folder of runs is not there yet", looked=utc_now())
             board = build(self._runs, allow_empty=True)
             sections = self._sections(board)
+            folds = cross_validations([row for group in board.groups for row in group.rows])
         except (OSError, LvsegError) as error:
             logger.warning("%s", error)
             trouble = f"the runs cannot be read just now ({type(error).__name__}); shown is what was read before"
-            return Snapshot(name=before.name, sections=before.sections, trouble=trouble, looked=before.looked)
-        return Snapshot(name=before.name, sections=sections, damaged=board.damaged, looked=utc_now())
+            return dataclasses.replace(before, trouble=trouble)
+        return Snapshot(
+            name=before.name, sections=sections, cross_validations=folds, damaged=board.damaged, looked=utc_now()
+        )
 
     def _sections(self, board: Leaderboard) -> tuple[Section, ...]:
         finished = [
-            ((group.records_sha256, group.labels, group.fold), group.heading, [self._ended(row) for row in group.rows])
+            (
+                (group.records_sha256, group.labels, group.fold, group.folds),
+                group.heading,
+                [self._ended(row) for row in group.rows],
+            )
             for group in board.groups
             if group.training_labels is None
         ]
@@ -187,8 +200,7 @@ class Reader:
             for key, heading, trials in finished
         ]
         sections += [
-            Section(key=_text(key), heading=f"Records {key[0][:8]}, labels {key[1]}", trials=tuple(trials))
-            for key, trials in waiting.items()
+            Section(key=_text(key), heading=_heading(key), trials=tuple(trials)) for key, trials in waiting.items()
         ]
         return tuple(sorted(sections, key=lambda section: -len(section.trials)))
 
@@ -196,16 +208,20 @@ class Reader:
         return str(folder.relative_to(self._runs).as_posix())
 
     def _ended(self, row: Row) -> Trial:
-        state: TrialState = "finished" if row.result.status == "finished" else "failed"
         history = self._history_of_ended(row)
         settings = row.result.config
         return Trial(
-            key=self._key(row.folder), state=state, folder=row.folder, settings=settings, row=row, history=history
+            key=self._key(row.folder),
+            state=row.result.status,
+            folder=row.folder,
+            settings=settings,
+            row=row,
+            history=history,
         )
 
     def _failed(self, row: Row) -> tuple[SectionKey, Trial]:
         result = row.result
-        return (result.records_sha256, result.labels, result.config.get("fold")), self._ended(row)
+        return _section_key(result.records_sha256, result.labels, result.config), self._ended(row)
 
     def _running(self, board: Leaderboard) -> list[tuple[SectionKey, Trial]]:
         found: list[tuple[SectionKey, Trial]] = []
@@ -224,7 +240,7 @@ class Reader:
                 progress=progress,
                 history=_history(folder),
             )
-            found.append(((origin.records_sha256, origin.labels, settings.get("fold")), trial))
+            found.append((_section_key(origin.records_sha256, origin.labels, settings), trial))
         return found
 
     def _history_of_ended(self, row: Row) -> tuple[EpochRow, ...]:
@@ -241,6 +257,17 @@ def _history(folder: UPath) -> tuple[EpochRow, ...]:
         return tuple(read_history(folder))
     except RunError:
         return ()  # it has no epoch yet
+
+
+def _section_key(records_sha256: str, labels: str, settings: Mapping[str, Any]) -> SectionKey:
+    return records_sha256, labels, settings.get("fold"), settings.get("folds")
+
+
+def _heading(key: SectionKey) -> str:
+    """Of runs of which none has ended yet."""
+    records_sha256, labels, fold, folds = key
+    part = "" if fold is None else f", fold {fold}" + ("" if folds is None else f" of {folds} by patient")
+    return f"Records {records_sha256[:8]}, labels {labels}{part}"
 
 
 def _text(key: Sequence[Any]) -> str:

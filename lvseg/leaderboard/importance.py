@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lvseg.config import EXECUTION_FIELDS
 from lvseg.leaderboard.board import Row
 
-__all__ = ["FEWEST_RUNS", "Importance", "differing", "is_numeric", "rank_settings", "varied_settings"]
+__all__ = ["FEWEST_RUNS", "Importance", "differing", "is_numeric", "rank_settings", "varied_settings", "word_order"]
 
 FEWEST_RUNS = 6
 """Of fewer, a share of the importance would be a guess."""
@@ -59,6 +59,14 @@ def is_numeric(values: Sequence[Any]) -> bool:
     """Whether all values that are there are numbers, and there is one."""
     known = [value for value in values if value is not None]
     return bool(known) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in known)
+
+
+def word_order(word: str) -> tuple[bool, float, str]:
+    """To sort values that are shown as words: numbers by their size, the others by the alphabet after them."""
+    try:
+        return False, float(word), word
+    except ValueError:
+        return True, 0.0, word
 
 
 def rank_settings(rows: Sequence[Row]) -> list[Importance]:

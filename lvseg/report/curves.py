@@ -112,13 +112,14 @@ def _draw_lines(axes: Axes, curves: Sequence[Curve], validation: str, training: 
     axes.set_xlim(0, last_epoch * 1.03)
     # The best run is drawn last, on top of the others.
     for order, curve in reversed(list(enumerate(curves))):
+        alpha = 0.5 if curve.color == OTHERS_COLOR else 1.0
         epochs = [row.epoch for row in curve.rows]
         marker = "o" if len(epochs) == 1 else ""
         if order == 0:
             values = [getattr(row, training) for row in curve.rows]
             axes.plot(epochs, values, color=curve.color, linewidth=1.2, linestyle=(0, (3, 2)), marker=marker)
         values = [getattr(row, validation) for row in curve.rows]
-        axes.plot(epochs, values, color=curve.color, linewidth=2.4 if order == 0 else 1.3, marker=marker)
+        axes.plot(epochs, values, color=curve.color, alpha=alpha, linewidth=2.4 if order == 0 else 1.3, marker=marker)
 
 
 def to_svg(figure: Figure) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from PIL import Image
 
 from lvseg.results import extremes_path, last_picture
 from lvseg.store import UPath
@@ -16,7 +19,8 @@ __all__ = ["EvaluationView", "Picture", "Scored", "find_evaluation", "find_pictu
 
 SHOWN = 4
 """Images of lowest and of highest Dice that are named, as many as an evaluation's pictures show."""
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_QUALITY = 90
+"""Of WebP: a quarter of the PNG's bytes, for pages that are sent, and no difference that one would see."""
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +102,10 @@ def _uri(path: UPath) -> str | None:
     except OSError as error:
         logger.warning("%s: cannot be read: %s", path, error.strerror)
         return None
-    if not content.startswith(_PNG_SIGNATURE):
-        logger.warning("%s: not a PNG file", path)
+    try:
+        small = io.BytesIO()
+        Image.open(io.BytesIO(content), formats=["PNG"]).save(small, "WEBP", quality=_QUALITY)
+    except (OSError, ValueError) as error:
+        logger.warning("%s: not a PNG file: %s", path, error)
         return None
-    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    return f"data:image/webp;base64,{base64.b64encode(small.getvalue()).decode()}"

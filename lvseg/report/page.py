@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from lvseg.errors import RunError
 from lvseg.leaderboard import ABSENT, COLUMNS, Column, Group, Leaderboard, Row
+from lvseg.leaderboard.folds import cross_validations
 from lvseg.leaderboard.statistics import ALPHA, RESAMPLES
 from lvseg.leaderboard.terminal import running_text
 from lvseg.report.curves import OTHERS_COLOR, Curve, colors, draw_dice, draw_loss
@@ -111,10 +112,15 @@ def render_page(leaderboard: Leaderboard) -> str:
         lstrip_blocks=True,
     )
     environment.filters["dice"] = _show_dice
+    own = [row for group in leaderboard.groups if group.training_labels is None for row in group.rows]
+    folds = cross_validations(own)
     return environment.get_template("page.html.j2").render(
         board=leaderboard,
         sections=[_section(group, leaderboard.failed, index) for index, group in enumerate(leaderboard.groups)],
         versions=_versions(leaderboard),
+        early=sum(row.result.status == "stopped early" for row in own),
+        folds=folds,
+        most_folds=1 + max((row.result.config["fold"] for each in folds for row in each.rows), default=0),
         running=[(name, running_text(progress)) for name, progress in leaderboard.running],
         alpha=ALPHA,
         resamples=RESAMPLES,

@@ -10,8 +10,11 @@ from typing import Any
 
 import matplotlib
 from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
 
-from lvseg.leaderboard import Importance, Row, rank_settings, varied_settings
+from lvseg.leaderboard import ABSENT, Importance, Row, rank_settings, varied_settings
+from lvseg.leaderboard.importance import is_numeric, word_order
 from lvseg.report.curves import COLORS, OTHERS_COLOR, STYLE, new_figure, to_svg
 
 __all__ = ["SweepView", "view_sweeps"]
@@ -21,6 +24,9 @@ LEAST_TRIALS = 3
 MOST_PLOTS = 8
 _LOG_SCALE_FROM = 20.0
 """Ratio of the largest to the smallest value."""
+_MOST_TICKS = 6
+_MOST_LETTERS = 22
+"""Of all ticks together, without tilting them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +36,8 @@ class SweepView:
     name: str
     trials: int
     failed: int
+    early: int
+    """Those of the trials that the sweep has stopped early."""
     best: Row
     varied: Mapping[str, Any]
     """Settings of the best trial that differ between trials."""
@@ -65,8 +73,9 @@ def _view(name: str, trials: Sequence[Row], failed: int, key: str) -> SweepView:
         name=name,
         trials=len(trials),
         failed=failed,
+        early=sum(_is_early(row) for row in trials),
         best=best,
-        varied={setting: best.result.config[setting] for setting in varied},
+        varied={setting: best.result.config.get(setting) for setting in varied},
         importance=rank_settings(trials),
         # Markup: numbers and the names of settings, which matplotlib escapes.
         plots=[(setting, Markup(_draw(setting, trials, best, key))) for setting in varied[:MOST_PLOTS]],
@@ -74,32 +83,51 @@ def _view(name: str, trials: Sequence[Row], failed: int, key: str) -> SweepView:
 
 
 def _draw(setting: str, trials: Sequence[Row], best: Row, key: str) -> str:
-    points = [
-        (row.result.config.get(setting), row.result.val_dice, row is best)
-        for row in trials
-        if not math.isnan(row.result.val_dice)
-    ]
-    places, labels = _places([value for value, _, _ in points])
+    known = [row for row in trials if not math.isnan(row.result.val_dice)]
+    places, labels = _places([row.result.config.get(setting) for row in known])
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": f"sweep-{key}-{setting}"}):
         figure, axes = new_figure((3.6, 2.6))
-        colors = [COLORS[0] if is_best else OTHERS_COLOR for _, _, is_best in points]
-        axes.scatter(places, [dice for _, dice, _ in points], c=colors, s=[44 if best else 22 for *_, best in points])
+        # The best is drawn last, on top of the others.
+        for row, place in sorted(zip(known, places, strict=True), key=lambda pair: pair[0] is best):
+            color = COLORS[0] if row is best else OTHERS_COLOR
+            face, size = "none" if _is_early(row) else color, 6.5 if row is best else 4.5
+            axes.plot(place, row.result.val_dice, "o", markersize=size, markeredgecolor=color, markerfacecolor=face)
         axes.set_ylabel("Dice")
-        if labels:
-            axes.set_xticks(range(len(labels)), labels)
-            axes.set_xlim(-0.5, len(labels) - 0.5)
-        elif min(places) > 0 and max(places) / min(places) > _LOG_SCALE_FROM:
-            axes.set_xscale("log")
+        _mark_places(axes, places, labels)
         return to_svg(figure)
 
 
+def _is_early(row: Row) -> bool:
+    return row.result.status == "stopped early"
+
+
+def _mark_places(axes: Axes, places: Sequence[float], labels: Sequence[str]) -> None:
+    """Words, the few values that there are, or whatever matplotlib finds."""
+    different = sorted({place for place in places if not math.isnan(place)})
+    if labels:
+        tilted: dict[str, Any] = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"}
+        axes.set_xticks(range(len(labels)), labels, **(tilted if sum(map(len, labels)) > _MOST_LETTERS else {}))
+        axes.set_xlim(-0.5, len(labels) - 0.5)
+        return
+    if different[0] > 0 and different[-1] / different[0] > _LOG_SCALE_FROM:
+        axes.set_xscale("log")
+    if 1 < len(different) <= _MOST_TICKS:
+        if different[0] > 0:
+            axes.set_xscale("log")  # so that 1, 2, 4, 8 do not crowd each other
+        axes.set_xticks(different, [f"{value:g}" for value in different])
+        axes.xaxis.set_minor_locator(NullLocator())
+
+
 def _places(values: Sequence[Any]) -> tuple[list[float], list[str]]:
-    """Where each value is drawn, and, of words, the words."""
-    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-        return [float(value) for value in values], []
-    words = sorted({_word(value) for value in values})
+    """Where each value is drawn, and, of words and of few numbers that some trials lack, the words.
+
+    Of many numbers, a trial that lacks one has no place: NaN.
+    """
+    if is_numeric(values) and (None not in values or len(set(values)) > _MOST_TICKS):
+        return [math.nan if value is None else float(value) for value in values], []
+    words = sorted({_word(value) for value in values}, key=word_order)
     return [float(words.index(_word(value))) for value in values], words
 
 
 def _word(value: Any) -> str:
-    return str(value).replace("$", r"\$")  # a dollar sign would begin a formula
+    return ABSENT if value is None else str(value).replace("$", r"\$")  # a dollar sign would begin a formula

@@ -55,17 +55,17 @@ def test_what_only_this_machine_reaches(host: str, local: bool) -> None:
 
 def test_an_update_of_the_page_reads_the_runs(client) -> None:
     outputs = ["summary.children", "looked.children", "section.options", "section.value", "section-choice.hidden"]
-    outputs += [f"{name}-version.data" for name in ("table", "curves", "ended")]
+    outputs += [f"{name}-version.data" for name in ("table", "curves", "ended")] + ["answered.data"]
     asked = {
         "output": f"..{'...'.join(outputs)}..",
         "outputs": [dict(zip(("id", "property"), output.split("."), strict=True)) for output in outputs],
         "inputs": [
-            {"id": "tick", "property": "n_intervals", "value": 1},
+            {"id": "asked", "property": "data", "value": 1},
             {"id": "section", "property": "value", "value": None},
         ],
         "state": [{"id": f"{name}-version", "property": "data", "value": None} for name in ("table", "curves", "ended")]
         + [{"id": "section", "property": "options", "value": []}],
-        "changedPropIds": ["tick.n_intervals"],
+        "changedPropIds": ["asked.data"],
     }
     answer = client.post("/_dash-update-component", json=asked)
     assert answer.status_code == 200

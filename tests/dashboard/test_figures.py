@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lvseg.dashboard.figures import METRICS, draw_curves, draw_importance, draw_parallel
+from lvseg.dashboard.figures import METRICS, _dimension, draw_curves, draw_importance, draw_parallel
 from lvseg.dashboard.table import SETTING, columns, rows
 from lvseg.dashboard.trials import Reader, Section
 from lvseg.results import EpochRow
@@ -78,11 +78,49 @@ def test_plots_follow_the_filter(sweep: SweepFolders) -> None:
 
 def test_parallel_axes_are_settings_and_dice(sweep: SweepFolders) -> None:
     (lines,) = draw_parallel(section_of(sweep)).data
-    assert [axis.label for axis in lines.dimensions] == ["optimizer", "learning rate", "Dice"]
+    assert [axis.label for axis in lines.dimensions] == ["optimizer", "learning<br>rate", "Dice"]
     words, rate, dice = lines.dimensions
     assert (list(words.ticktext), list(words["values"][:2])) == (["adam", "sgd"], [0, 1])
     assert rate["values"][:3] == pytest.approx([-4, -3.5, -3]), "a logarithmic axis"
     assert list(dice["values"]) == list(lines.line.color)
+
+
+@pytest.mark.parametrize(
+    ("values", "places", "ticks"),
+    [
+        ([16, None, 64, 8], [1, 3, 2, 0], ["8", "16", "64", "absent"]),
+        (
+            ["dice", "cross-entropy", "dice+cross-entropy", "dice"],
+            [1, 0, 2, 1],
+            ["cross-entro…", "dice", "dice+cross-…"],
+        ),
+        ([1, 2, 4, 1], [1, 2, 4, 1], ["1", "2", "4"]),
+        ([True, False, True, True], [1, 0, 1, 1], ["False", "True"]),
+    ],
+)
+def test_an_axis_of_few_values_has_a_tick_for_each(values, places, ticks) -> None:
+    axis = _dimension("setting", values)
+    assert (axis["values"], axis["ticktext"]) == (places, ticks)
+    assert len(axis["tickvals"]) == len(axis["ticktext"])
+
+
+def test_a_number_that_some_of_many_runs_lack_is_below_the_axis() -> None:
+    axis = _dimension("weight_decay", [10.0 ** (-number / 4) for number in range(20)] + [None])
+    assert axis["values"][:2] == pytest.approx([0, -0.25])
+    assert axis["values"][-1] == axis["tickvals"][0] == pytest.approx(-4.75 - 0.15 * 4.75)
+    assert axis["ticktext"][0] == "absent"
+    assert len(axis["ticktext"]) < 12
+
+
+def test_words_that_begin_alike_stay_apart() -> None:
+    axis = _dimension("schedule", ["a-very-long-beginning-1", "a-very-long-beginning-2"])
+    assert len(set(axis["ticktext"])) == 2
+
+
+def test_importance_follows_the_filter(sweep: SweepFolders) -> None:
+    section = section_of(sweep)
+    assert draw_importance(section, [trial.key for trial in section.ranked[:6]]).data
+    assert draw_importance(section, [trial.key for trial in section.ranked[:5]]).data == ()
 
 
 def test_importance_bars_stand_in_order(sweep: SweepFolders) -> None:

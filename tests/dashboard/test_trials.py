@@ -1,10 +1,11 @@
 """What the page knows of a folder of runs."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 
 from lvseg.dashboard.trials import Reader
-from lvseg.results import RESULT_FILE
+from lvseg.results import RESULT_FILE, read_result
 from lvseg.store import location
 from tests.dashboard.conftest import SweepFolders
 
@@ -78,3 +79,30 @@ def test_a_store_that_is_away_leaves_what_was_known(sweep: SweepFolders, monkeyp
     clock.now = 1
     assert reader.look().sections == before.sections
     assert "cannot be read just now" in (reader.look().trouble or "")
+
+
+def test_a_trial_that_its_sweep_has_stopped_early_is_ranked_and_no_failure(sweep: SweepFolders) -> None:
+    folder = sweep.runs / "rates/trial-00001"
+    dataclasses.replace(read_result(folder), status="stopped early").write(folder)
+    (section,) = Reader(location(sweep.runs), 1).look().sections
+    assert [trial.state for trial in section.trials[:3]] == ["finished", "stopped early", "finished"]
+    early = section.trials[1]
+    assert (early.error, early.row and early.row.rank) == (None, 2)
+    assert len(section.ranked) == 8
+    assert len(section.of("failed")) == 1
+
+
+def test_folds_are_sections_with_keys_of_their_own_and_a_mean_over_them(tmp_path: Path) -> None:
+    folders = SweepFolders(tmp_path)
+    for folds in (2, 3):
+        for fold in range(folds):
+            config = {"model": "fcn", "fold": fold, "folds": folds}
+            folders.add(f"cv{folds}-fold-{fold}", dice=0.8 + fold / 10, split="kfold", config=config)
+    folders.trial(5, "running", fold=0, folds=2)
+    snapshot = Reader(location(folders.runs), 1).look()
+    assert len({section.key for section in snapshot.sections}) == len(snapshot.sections) == 5
+    assert [len(section.trials) for section in snapshot.sections] == [2, 1, 1, 1, 1]
+    assert {(each.name, round(each.mean, 6), each.folds) for each in snapshot.cross_validations} == {
+        ("cv2", 0.85, 2),
+        ("cv3", 0.9, 3),
+    }

@@ -63,7 +63,7 @@ def test_one_run_has_table_curves_picture_settings_and_command(folders) -> None:
         assert text in page.text
     assert len(page.all("svg")) == 2
     (image,) = page.all("img")
-    assert image["src"].startswith("data:image/png;base64,iVBORw0KGgo")
+    assert image["src"].startswith("data:image/webp;base64,UklGR")
     assert picture_path(folder, 30).exists()
     assert "1 finished run;" in page.text
 
@@ -77,7 +77,7 @@ def test_the_page_requests_nothing_and_runs_nothing(folders) -> None:
         for key, value in attributes.items()
         if key in ("src", "href", "xlink:href", "action", "data", "srcset")
     ]
-    assert all(target.startswith(("#", "data:image/png;base64,")) for target in targets)
+    assert all(target.startswith(("#", "data:image/webp;base64,")) for target in targets)
     assert not {"script", "link", "iframe"} & {tag for tag, _ in page.tags}
     assert "@import" not in page.source
     assert all(reference.startswith("#") for reference in re.findall(r"url\(([^)]*)\)", page.source))

@@ -1,11 +1,17 @@
 """Sweeps, patients, evaluations and views on the page."""
 
+import base64
 import json
+import re
 import shutil
+
+import cv2
+import numpy as np
 
 from lvseg.leaderboard import View, build
 from lvseg.ledger import report
 from lvseg.report import render_page
+from lvseg.report.extremes import find_picture
 from lvseg.report.patients import tabulate_patients
 from lvseg.report.sweeps import view_sweeps
 from lvseg.results import extremes_path, picture_path, read_result
@@ -82,7 +88,7 @@ def test_lowest_and_highest_predictions_of_an_evaluation_are_shown(folders) -> N
     for which in ("worst", "best"):
         shutil.copy(picture_path(folder, 3), extremes_path(folder, "val", which))
     text = render_page(build(folders.runs))
-    assert text.count("data:image/png") == 3
+    assert text.count("data:image/webp") == 3
     ends = text[text.index("Lowest Dice") :]
     assert [ends.index(f"{dice:.4f} {name}") for dice, name in ((0.1, "I-2"), (0.1, "I-4"), (0.5, "I-0"), (0.7, "I-5"))]
     assert ends.index("0.1000 I-2") < ends.index("0.1000 I-4") < ends.index("0.9000 I-3") < ends.index("0.8000 I-6")
@@ -114,3 +120,44 @@ def test_a_page_of_failed_runs_only(folders) -> None:
     text = render_page(build(folders.runs, allow_empty=True))
     assert "0 finished runs, 1 failed;" in text
     assert "the cause" in text
+
+
+def test_trials_that_were_stopped_early_are_told_apart(folders) -> None:
+    for number in range(4):
+        status = "finished" if number > 1 else "stopped early"
+        config = {"model": "fcn", "ema": None if number else 0.99}
+        folders.add(f"trial-{number}", dice=0.5 + number / 10, epochs=2, sweep="rates", status=status, config=config)
+    board = build(folders.runs)
+    (sweep,) = view_sweeps(board.groups[0].rows, [], "0")
+    assert (sweep.trials, sweep.early) == (4, 2)
+    ((_, plot),) = sweep.plots
+    assert plot.count("fill: none; stroke: #8c939d") >= 2, "hollow"
+    assert "None" not in plot
+    text = render_page(board)
+    assert "4 finished runs, 2 of them stopped early;" in text
+    assert "4 finished trials, 2 of them stopped early" in text
+    assert "with ema –." in text
+
+
+def test_a_cross_validation_has_a_table_of_its_own(folders) -> None:
+    for fold in range(3):
+        config = {"model": "unet", "fold": fold, "folds": 4}
+        folders.add(f"cv-fold-{fold}", dice=0.7 + fold / 10, epochs=2, model="unet", split="kfold", config=config)
+    text = render_page(build(folders.runs))
+    table = text[text.index("Cross-validation") : text.index("sample standard deviation")]
+    assert "<b>0.8000</b> ± 0.1000" in table
+    assert re.findall(r">(0\.\d{4})</td>", table) == ["0.7000", "0.8000", "0.9000"]
+    assert "cv: 3 of 4 folds have ended." in text
+
+
+def test_pictures_are_small_enough_to_send(folders) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (96, 72, 1), dtype=np.uint8)
+    folder = folders.add("one", epochs=3)
+    picture = cv2.cvtColor(cv2.resize(noise, (576, 768), interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2BGR)
+    cv2.imwrite(str(picture_path(folder, 3)), picture)
+    found = find_picture(folder)
+    assert found is not None
+    content = base64.b64decode(found.uri.partition("base64,")[2])
+    assert len(content) < picture_path(folder, 3).stat().st_size / 2
+    shown = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    assert np.abs(shown.astype(int) - picture).mean() < 4
