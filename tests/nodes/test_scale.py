@@ -4,11 +4,11 @@ Every node is a real raylet of Ray's own test cluster, with resources that are n
 """
 
 import dataclasses
-import time
-from collections import Counter
+import json
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 import ray
@@ -17,14 +17,12 @@ from ray.util.placement_group import PlacementGroup, placement_group, placement_
 
 from lvseg.config import TrainConfig, TuneConfig
 from lvseg.distributed.placement import live_nodes, matching, runs_at_once, share_of_cpus, wanted
-from lvseg.distributed.trial import Scores, TrialPlan, run_trial
 from lvseg.distributed.tune import plan_resources, run_sweep
 from lvseg.leaderboard import build
-from lvseg.run_folder import Run
 from lvseg.space import Dimension
 from lvseg.sweep import Sweep
 from tests.discs import write_records
-from tests.distributed import pretend
+from tests.nodes.trials import train_nothing
 
 pytestmark = pytest.mark.cluster
 
@@ -48,6 +46,15 @@ class Many:
     def cpus(self) -> int:
         """Of a node."""
         return CPUS // self.nodes
+
+    @property
+    def trials(self) -> int:
+        return 20 if self.nodes < GPUS else 72
+
+    @property
+    def trials_at_once(self) -> int:
+        """A process for each of 64 takes long to start: the short test lets fewer run."""
+        return 8 if self.nodes < GPUS else GPUS
 
     @property
     def good(self) -> int:
@@ -109,17 +116,16 @@ def test_the_plan_and_the_places_agree(many: Many) -> None:
     assert runs_at_once(nodes, dataclasses.replace(wanted(good), workers=1), 2) == many.gpus * many.good
 
 
-def train_nothing(params: dict[str, Any], *, plan: TrialPlan) -> None:
-    run_trial(params, plan=plan, train=train_and_tell)
-
-
-def train_and_tell(run: Run, plan: TrialPlan, scores: Scores) -> None:
-    """Leaves the node and the GPU that the trial had."""
-    context = ray.get_runtime_context()
-    gpus = ",".join(context.get_accelerator_ids()["GPU"])
-    (Path(plan.sweep.folder).parent.parent / "places" / run.name).write_text(f"{context.get_node_id()} {gpus}")
-    time.sleep(1)  # long enough to be beside others
-    pretend.train(run, plan, scores)
+def assert_no_gpu_was_shared(places: Path) -> int:
+    """How many GPUs were used at all."""
+    held: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    for path in places.iterdir():
+        node, gpus, began, ended = json.loads(path.read_text())
+        (gpu,) = gpus
+        held[node, gpu].append((began, ended))
+    for times in held.values():
+        assert all(ended <= began for (_, ended), (began, _) in pairwise(sorted(times)))
+    return len(held)
 
 
 def test_a_sweep_over_64_gpus_keeps_its_books(many: Many, tmp_path: Path) -> None:
@@ -129,24 +135,25 @@ def test_a_sweep_over_64_gpus_keeps_its_books(many: Many, tmp_path: Path) -> Non
         folder=tmp_path / "runs" / "sweep",
         base=TrainConfig(gpu=True, epochs=1, picture_every=0, precision="float32", node_label=("kind=A100,T4",)),
         space={"learning_rate": Dimension(kind="loguniform", values=(1e-4, 1e-2))},
-        tune=TuneConfig(trials=72),
+        tune=TuneConfig(trials=many.trials),
         records=tmp_path / "records",
     )
-    resources = plan_resources(sweep)
+    resources = plan_resources(dataclasses.replace(sweep, tune=TuneConfig(trials=2 * GPUS)))
     assert (resources.concurrency, resources.cpus) == (GPUS, CPUS // GPUS)
+    allotment = dataclasses.replace(resources.allotment, concurrency=many.trials_at_once)
+    resources = dataclasses.replace(resources, allotment=allotment)
     results = run_sweep(sweep, resources, trainable=train_nothing)
-    assert [result.name for result in results] == [f"trial-{number:05d}" for number in range(72)]
+    assert [result.name for result in results] == [f"trial-{number:05d}" for number in range(many.trials)]
     assert all(result.status == "finished" for result in results)
-    places = [path.read_text() for path in (tmp_path / "places").iterdir()]
-    assert len(places) == 72
-    assert len({place.split()[0] for place in places}) > many.nodes // 2
-    assert all(len(place.split()[1].split(",")) == 1 for place in places)
+    assert len(list((tmp_path / "places").iterdir())) == many.trials
+    assert assert_no_gpu_was_shared(tmp_path / "places") >= many.trials_at_once // 2
     (group,) = build(sweep.folder.parent).groups
     assert [row.result.val_dice for row in group.rows] == sorted((r.val_dice for r in results), reverse=True)
 
     before = {path: path.stat().st_mtime_ns for path in sweep.folder.glob("trial-*/result.json")}
     (sweep.folder / "trial-00007" / "result.json").unlink()
-    again = run_sweep(sweep, resources, trainable=train_nothing)
+    few = dataclasses.replace(resources, allotment=dataclasses.replace(allotment, concurrency=4))
+    again = run_sweep(sweep, few, trainable=train_nothing)
     assert [result.config for result in again] == [result.config for result in results]
     changed = [path.parent.name for path, at in before.items() if path.stat().st_mtime_ns != at]
     assert changed == ["trial-00007"]
