@@ -46,10 +46,10 @@ test-rest: test-quick  # after the quick ones, also under make -j
 	$(BIN)/python -m pytest -m "(ray or slow) and not cluster" -n $(PROCESSES) --dist loadfile $(PYTEST_FLAGS)
 
 test-cluster: $(READY)  ## jobs on three real nodes, a node and a driver that die, a sweep on many made-up ones
-	$(BIN)/python -m pytest -m "cluster and not slow" $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest tests/nodes -m "cluster and not slow" $(PYTEST_FLAGS)
 
-test-faults: $(READY)  ## everything that breaks on a cluster, with the seconds to recover
-	$(BIN)/python -m pytest tests/nodes/test_faults.py $(PYTEST_FLAGS)
+test-faults: $(READY)  ## everything that breaks on a cluster, with the seconds to recover; a sweep on 64 made-up nodes
+	$(BIN)/python -m pytest tests/nodes/test_faults.py tests/nodes/test_scale.py $(PYTEST_FLAGS)
 
 lint: $(READY)  ## format, lint and types
 	$(BIN)/ruff format --check .

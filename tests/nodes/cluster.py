@@ -27,7 +27,9 @@ START_S = 180
 JOB_S = 600
 REPOSITORY = Path(__file__).parents[2]
 RAY = Path(sys.executable).with_name("ray")
-HEAD = "10.78.0.1"
+HEALTH_PORT = "dashboard-agent-listen-port"
+AGENT_PORTS = (HEALTH_PORT, "dashboard-agent-grpc-port", "metrics-export-port", "runtime-env-agent-port")
+"""Named beforehand: a node waits 15 s at most for ports that its agents choose, too short on a busy machine."""
 ASK = (
     "import sys, urllib.request as u; "
     "print(u.urlopen(u.Request(sys.argv[1], headers={'Authorization': 'Bearer ' + sys.argv[2]}), timeout=5).status)"
@@ -35,8 +37,8 @@ ASK = (
 
 
 def have_namespaces() -> bool:
-    """Whether this process may make network namespaces and what is needed inside them."""
-    if os.geteuid() != 0 or shutil.which("ip") is None:
+    """Whether this process may make network namespaces and what is needed inside them; LVSEG_LOOPBACK=1 says no."""
+    if os.environ.get("LVSEG_LOOPBACK") or os.geteuid() != 0 or shutil.which("ip") is None:
         return False
     name = f"lv{os.getpid()}try"
     try:
@@ -184,7 +186,7 @@ class Cluster:
 
     def _answers(self) -> bool:
         assert self.head.process.poll() is None, self.head.log()
-        healthy = f"http://127.0.0.1:{self.head.ports['agent']}/api/local_raylet_healthz"
+        healthy = f"http://127.0.0.1:{self.head.ports[HEALTH_PORT]}/api/local_raylet_healthz"
         return all(self.status_of(url) == 200 for url in (f"{self.dashboard}/api/jobs/", healthy))
 
     def status_of(self, url: str) -> int | None:
@@ -217,9 +219,11 @@ class Cluster:
     ) -> Node:
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
-        ports = {"agent": free_port()}
+        ports = {name: free_port() for name in AGENT_PORTS}
         common: list[object] = ["--node-ip-address", address, "--temp-dir", folder, "--disable-usage-stats"]
-        common += ["--dashboard-agent-listen-port", ports["agent"], "--object-store-memory", 200_000_000]
+        common += ["--object-store-memory", 200_000_000]
+        for port_name, port in ports.items():
+            common += [f"--{port_name}", port]
         words = [*prefix, RAY, "start", "--block", *common, *flags]
         with (folder / "node.log").open("wb") as log:
             process = subprocess.Popen(
