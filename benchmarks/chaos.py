@@ -98,8 +98,8 @@ def make_records(folder: Path) -> Path:
 class Training:
     """``lvseg train`` in a process of its own, started again after the driver was killed."""
 
-    def __init__(self, records: Path, folder: Path, config: TrainConfig) -> None:
-        self.records, self.folder, self.config = records, folder, config
+    def __init__(self, records: Path, folder: Path, config: TrainConfig, address: str | None = None) -> None:
+        self.records, self.folder, self.config, self.address = records, folder, config, address
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -107,6 +107,7 @@ class Training:
         command = [sys.executable, "-m", "lvseg.cli", "train", str(self.records), *flags]
         command += ["--runs", str(self.folder.parent), "--name", self.folder.name]
         environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+        environment |= {"RAY_ADDRESS": self.address} if self.address else {}
         log = (self.folder.parent / f"{self.folder.name}.log").open("ab")
         return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
@@ -149,12 +150,13 @@ class Training:
             self.process.wait()
             self.process = self._start()
 
-        def goes_on() -> bool:
-            progress = self.progress()
-            return progress.get("started") != before and progress.get("phase") == "training" and progress["step"] > 0
-
-        self.wait_for(f"step after {victim} was killed", goes_on)
+        self.wait_for(f"step after {victim} was killed", lambda: self.has_gone_on(before))
         return Kill(victim=victim, epoch=epoch, seconds=time.monotonic() - killed)
+
+    def has_gone_on(self, before: object) -> bool:
+        """Whether a step was made since the training that started then."""
+        progress = self.progress()
+        return progress.get("started") != before and progress.get("phase") == "training" and progress["step"] > 0
 
     def _family(self) -> list[psutil.Process]:
         driver = psutil.Process(self.process.pid)
