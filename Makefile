@@ -43,7 +43,7 @@ test-quick: $(READY)  ## the tests that need neither Ray processes nor more than
 	$(BIN)/python -m pytest -m "not ray and not slow and not cluster" -n $(PROCESSES) $(PYTEST_FLAGS)
 
 test-rest: test-quick  # after the quick ones, also under make -j
-	$(BIN)/python -m pytest -m "(ray or slow) and not cluster" -n $(PROCESSES) --dist loadfile $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -m "(ray or slow) and not cluster" $(PYTEST_FLAGS)
 
 test-cluster: $(READY)  ## jobs on three real nodes, a node and a driver that die, a sweep on many made-up ones
 	$(BIN)/python -m pytest tests/nodes -m "cluster and not slow" $(PYTEST_FLAGS)
