@@ -175,13 +175,13 @@ def test_lvseg_submit(head: Head, tmp_path: Path) -> None:
     small = ("--patients", "1", "--size", "64", "--slices", "3", "--phases", "4")
     made = lvseg_submit(head, tmp_path, "--job-id", "made", "phantom", str(tmp_path / "made"), *small)
     assert made.returncode == 0, made.stdout + made.stderr
-    assert "1 patients, 12 images" in made.stdout
+    assert "1 patients, 12 images" in " ".join(made.stdout.split())
     assert made.stderr == ""
     assert (tmp_path / "made" / "truth.json").is_file()
 
     again = lvseg_submit(head, tmp_path, "--attach", "made")
     assert again.returncode == 0
-    assert "1 patients, 12 images" in again.stdout
+    assert "1 patients, 12 images" in " ".join(again.stdout.split())
 
     (tmp_path / "settings.yaml").write_text("epochs: 2\n")
     failed = lvseg_submit(head, tmp_path, "train", str(tmp_path / "none"), "--config", "settings.yaml")
