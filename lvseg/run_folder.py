@@ -69,6 +69,8 @@ class Run:
     """Its facts, as they are in its file."""
     sweep: str | None = None
     """The sweep it belongs to."""
+    named: UPath | None = None
+    """The record set as the user named it, where ``records`` says the same for other working folders."""
 
     @property
     def name(self) -> str:
@@ -113,7 +115,8 @@ class Run:
 
     def command(self) -> str:
         """The shell command that makes this run again."""
-        return f"lvseg train {shlex.quote(str(self.records))} {' '.join(changed_flags(self.config))}".rstrip()
+        records = shlex.quote(str(self.named or self.records))
+        return f"lvseg train {records} {' '.join(changed_flags(self.config))}".rstrip()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -202,7 +205,7 @@ def open_run(run: Run) -> RunResult | None:
             the folder cannot be written.
     """
     origin = Origin(
-        records=str(run.records),
+        records=str(run.named or run.records),
         records_sha256=run.manifest.records_sha256,
         labels=run.manifest.labels,
         structures=run.manifest.structures,
@@ -300,7 +303,7 @@ def fail_run(run: Run, error: str) -> RunResult:
 def end_early(run: Run, state: RunState, best_checkpoint: UPath | None) -> RunResult:
     """Keep the best weights and write ``result.json`` of a trial that its sweep has ended before its last epoch."""
     sha256 = _keep_weights(run, best_checkpoint)
-    outcome = Outcome(state=state, parameters=state.parameters)
+    outcome = Outcome(state=state)
     # A scheduler may have its say at the last epoch too.
     status: Literal["finished", "stopped early"] = "finished" if state.is_done(run.config) else "stopped early"
     return _end(run, dataclasses.replace(_result(run, outcome), status=status, weights_sha256=sha256))
@@ -331,7 +334,7 @@ def _result(run: Run, outcome: Outcome) -> RunResult:
         _blank(run),
         status="failed" if outcome.error else "finished",
         error=outcome.error,
-        parameters=outcome.parameters,
+        parameters=outcome.state.parameters,
         val_dice=best.val_dice if best else float("nan"),
         val_dice_pooled=best.val_dice_pooled if best else float("nan"),
         val_dice_undefined=outcome.state.best_undefined,

@@ -106,8 +106,12 @@ def _dimension(where: str, key: str, entry: Any) -> Dimension:
         raise ConfigError(f"{where}: {key}: {kind} needs a list of values, got {values!r}")
     if kind not in LISTED:
         values = _bounds(where, key, kind, values)
-    values = [tuple(value) if isinstance(value, list) else value for value in values]
-    return Dimension(kind=cast(Kind, kind), values=tuple(values), when=when)
+    return Dimension(kind=cast(Kind, kind), values=tuple(map(frozen, values)), when=when)
+
+
+def frozen(value: Any) -> Any:
+    """A setting's value as ``TrainConfig`` has it: a list of a file is a tuple."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _condition(where: str, key: str, entry: Any) -> dict[str, tuple[Any, ...]]:

@@ -4,7 +4,7 @@
 
     RUNS/SWEEP/
     ├── sweep.json        what is searched, and how
-    ├── trial-00000/      a run folder like any other; of a cross-validation: trial-00000-fold-1, or fold-1
+    ├── trial-00000/      a run folder like any other; of a cross-validation: trial-00000-fold-0, or fold-0
     └── .tune/            Ray Tune's own files
 
 The trials' folders are all that a sweep needs to be gone on with: Ray Tune's own state is never read again.
@@ -22,11 +22,11 @@ from lvseg.config import SWEEP_IDENTITY, TrainConfig, TuneConfig, read_yaml
 from lvseg.errors import ConfigError, RunError
 from lvseg.records import Manifest, read_manifest
 from lvseg.results import RESULT_FILE, RunResult, read_result, write_history
-from lvseg.run_folder import CHECKPOINTS_NAME, CONFIG_NAME, Run, end_early
-from lvseg.space import LISTED, Dimension, Settings, combinations
+from lvseg.run_folder import CHECKPOINTS_NAME, CONFIG_NAME, Run, end_early, read_config
+from lvseg.space import LISTED, Dimension, Settings, combinations, frozen
 from lvseg.store import UPath, list_folder, write_text
 from lvseg.training.context import CHECKPOINT_PREFIX
-from lvseg.training.state import RunState
+from lvseg.training.state import STATE_NAME, RunState
 
 PLAN_NAME = "sweep.json"
 """What the sweep searches."""
@@ -97,11 +97,16 @@ class Sweep:
         """The run of a trial, with the settings that do not vary."""
         return Run(folder=folder, config=self.base, records=self.records, manifest=manifest, sweep=self.folder.name)
 
+    def first_run(self, manifest: Manifest) -> Run:
+        """A run to look at before there is one; folds are of one kind, so of them the first."""
+        config = dataclasses.replace(self.base, fold=0) if self.folds > 1 else self.base
+        return dataclasses.replace(self.trial(self.folder, manifest), config=config)
+
     def trial_name(self, number: int, fold: int | None) -> str:
-        """Of a trial's folder; folds are counted from 1 there, as people do."""
+        """Of a trial's folder."""
         if not self.space and fold is not None:
-            return f"fold-{fold + 1}"
-        return f"trial-{number:05d}" + ("" if fold is None else f"-fold-{fold + 1}")
+            return f"fold-{fold}"
+        return f"trial-{number:05d}" + ("" if fold is None else f"-fold-{fold}")
 
     def check(self) -> None:
         """Refuse a search that does not go with the space.
@@ -153,9 +158,7 @@ def open_sweep(sweep: Sweep) -> Manifest:
     """
     manifest = read_manifest(sweep.records)
     sweep.check()
-    fold = 0 if sweep.folds > 1 else sweep.base.fold
-    run = sweep.trial(sweep.folder, manifest)
-    dataclasses.replace(run, config=dataclasses.replace(sweep.base, fold=fold)).check_fits()
+    sweep.first_run(manifest).check_fits()
     _claim_folder(sweep, manifest)
     return manifest
 
@@ -215,12 +218,8 @@ def recorded_settings(sweep: Sweep) -> dict[int, Settings]:
         number = _TRIAL.fullmatch(folder.name)
         if number and number[1] is not None and (folder / CONFIG_NAME).exists():
             config = read_yaml(folder / CONFIG_NAME)
-            found[int(number[1])] = {key: _hashable(config.get(key)) for key in sweep.space}
+            found[int(number[1])] = {key: frozen(config.get(key)) for key in sweep.space}
     return found
-
-
-def _hashable(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def final_result(folder: UPath) -> RunResult | None:
@@ -243,8 +242,7 @@ def close_early(run: Run) -> RunResult | None:
         return None
     state = max(known.values(), key=lambda state: (state.epoch, state.step))
     best = [folder for folder in known if _epoch_of(folder) == state.best_epoch]
-    config = read_yaml(run.folder / CONFIG_NAME)
-    run = dataclasses.replace(run, config=TrainConfig(**config))
+    run = dataclasses.replace(run, config=read_config(run.folder))
     # The trial was ended while it reported: before it wrote that epoch's line.
     write_history(run.folder, state.rows())
     return end_early(run, state, max(best, key=lambda folder: folder.name, default=None))
@@ -261,6 +259,6 @@ def _epoch_of(checkpoint: UPath) -> int:
 
 def _state(checkpoint: UPath) -> RunState | None:
     try:
-        return RunState(**json.loads((checkpoint / "state.json").read_text(encoding="utf-8")))
+        return RunState(**json.loads((checkpoint / STATE_NAME).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None  # it was being written

@@ -69,7 +69,7 @@ def expected_epochs(sweep: Sweep) -> int:
 def _speeds(sweep: Sweep, records_sha256: str) -> list[float]:
     models = sweep.space["model"].values if "model" in sweep.space else (sweep.base.model,)
     try:
-        results = [found.result for found in gather(sweep.folder.parent).found if found.evaluation is None]
+        results = gather(sweep.folder.parent).results
     except LvsegError:
         return []
     return [

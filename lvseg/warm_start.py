@@ -9,7 +9,7 @@ from lvseg.errors import ConfigError
 from lvseg.leaderboard.gather import gather
 from lvseg.records import read_manifest
 from lvseg.results import RunResult
-from lvseg.space import LISTED, Dimension, Settings, choose
+from lvseg.space import LISTED, Dimension, Settings, choose, frozen
 from lvseg.sweep import Sweep
 
 __all__ = ["warm_start"]
@@ -28,7 +28,7 @@ def warm_start(sweep: Sweep) -> tuple[Settings, ...]:
     if not wanted:
         return ()
     manifest = read_manifest(sweep.records)
-    found = [each.result for each in gather(runs).found if each.evaluation is None] if runs.is_dir() else []
+    found = gather(runs).results if runs.is_dir() else []
     comparable = [
         result
         for result in found
@@ -48,7 +48,7 @@ def warm_start(sweep: Sweep) -> tuple[Settings, ...]:
 
 
 def _settings(sweep: Sweep, result: RunResult) -> Settings | None:
-    config = {key: tuple(value) if isinstance(value, list) else value for key, value in result.config.items()}
+    config = {key: frozen(value) for key, value in result.config.items()}
     if any(key not in config for key in sweep.space):
         return None
     chosen = choose(sweep.space, sweep.base, lambda key, _: config[key])

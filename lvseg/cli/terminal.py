@@ -28,6 +28,18 @@ def checked_name(name: str) -> str:
     return name
 
 
+def named_folder(runs: UPath, name: str | None, kind: str) -> UPath:
+    """The folder of a run or a sweep; one without a name is called by its kind and the time.
+
+    Raises:
+        ConfigError: no name for a folder, or a folder that a submitted job would lose.
+    """
+    from lvseg.run_folder import default_name
+
+    require_durable("runs", runs)
+    return runs / checked_name(default_name(kind) if name is None else name)
+
+
 def require_durable(field: str, folder: UPath) -> None:
     """In a submitted job the current folder is Ray's copy, thrown away after the job."""
     if is_local(folder) and not folder.is_absolute() and _JOB_COPY in Path.cwd().as_posix():

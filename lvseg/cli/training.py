@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lvseg.cli import tuning
-from lvseg.cli.terminal import checked_name, open_console, require_durable
+from lvseg.cli.terminal import named_folder, open_console
 from lvseg.config import TrainConfig
 from lvseg.progress import watch_run
 from lvseg.quiet import TENSORFLOW_LEVEL, import_keras
@@ -24,10 +24,9 @@ def train(records: UPath, settings: TrainConfig, runs: UPath, name: str | None, 
     if settings.folds is not None and settings.fold is None:
         return tuning.cross_validate(records, settings, runs, name, verbose=verbose)
     from lvseg.records import read_manifest
-    from lvseg.run_folder import Run, default_name, open_run
+    from lvseg.run_folder import Run, open_run
 
-    require_durable("runs", runs)
-    folder = runs / checked_name(default_name(settings.model) if name is None else name)
+    folder = named_folder(runs, name, settings.model)
     run = Run(folder=folder, config=settings, records=records, manifest=read_manifest(records)).settled()
     run.check_fits()
     require_mlflow(settings)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from lvseg.cli import boards
-from lvseg.cli.terminal import checked_name, open_console, require_durable
+from lvseg.cli.terminal import named_folder, open_console
 from lvseg.config import TrainConfig, TuneConfig
 from lvseg.leaderboard import View
 from lvseg.progress import reporter, sweep_progress
@@ -33,13 +33,11 @@ def tune(
     verbose: bool,
 ) -> int:
     """Run or resume a sweep and show its leaderboard; or only say what it would do."""
-    from lvseg.run_folder import default_name
     from lvseg.space import read_space
     from lvseg.sweep import Sweep, recorded_warm_start
     from lvseg.warm_start import warm_start
 
-    require_durable("runs", runs)
-    folder = runs / checked_name(default_name(f"sweep-{settings.model}") if name is None else name)
+    folder = named_folder(runs, name, f"sweep-{settings.model}")
     sweep = Sweep(folder=folder, base=settings, space=read_space(space, settings), tune=sweep_settings, records=records)
     sweep.check()
     before = recorded_warm_start(folder)
@@ -49,11 +47,9 @@ def tune(
 
 def cross_validate(records: UPath, settings: TrainConfig, runs: UPath, name: str | None, *, verbose: bool) -> int:
     """Train one configuration on every fold, side by side, and show mean and spread."""
-    from lvseg.run_folder import default_name
     from lvseg.sweep import Sweep
 
-    require_durable("runs", runs)
-    folder = runs / checked_name(default_name(f"{settings.model}-folds") if name is None else name)
+    folder = named_folder(runs, name, f"{settings.model}-folds")
     sweep = Sweep(folder=folder, base=settings, space={}, tune=TuneConfig(trials=1), records=records)
     return run(sweep, dry_run=False, verbose=verbose)
 

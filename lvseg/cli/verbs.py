@@ -109,7 +109,8 @@ def make_verbs(
         )
         open_console().print(
             f"{out}: {summary.patients} patients, {summary.images} images, "
-            f"{summary.endocardium_contours} endocardium contours"
+            f"{summary.endocardium_contours} endocardium contours",
+            soft_wrap=True,
         )
         return 0
 

@@ -152,7 +152,8 @@ class TrainConfig(AugmentConfig):
     node_label: tuple[str, ...] = ()
     """Workers only on nodes with these labels, key=value each; value also a,b for one of them, !a for any other."""
     steps_per_call: Annotated[int, Field(ge=1)] = 16
-    """Steps run in one call of the compiled training function."""
+    """Most steps in one call of the compiled training function; fewer where they would take more than two seconds.
+    Between two calls the run hears that it is to stop."""
     xla: bool = False
     """Compile the training step with XLA."""
     picture_every: Annotated[int, Field(ge=0)] = 5
@@ -176,6 +177,11 @@ class TrainConfig(AugmentConfig):
             raise ConfigError(f"workers must be at most batch_size, got {self.workers} and {self.batch_size}")
         if self.min_workers is not None and self.min_workers > self.workers:
             raise ConfigError(f"min_workers must be at most workers, got {self.min_workers} and {self.workers}")
+        if self.min_workers is not None and self.placement.startswith("strict"):
+            raise ConfigError(
+                f"min_workers needs placement pack or spread, got {self.placement}: Ray counts cores and GPUs that are "
+                "left, not nodes, and would wait for places that cannot be"
+            )
         for label in self.node_label:
             if not re.match(LABEL_PATTERN, label):
                 raise ConfigError(f"node_label must be key=value, got {label!r}")

@@ -14,7 +14,7 @@ import sklearn.ensemble  # noqa: F401 -- the threads of two requests must not me
 from dash import Dash, Input, Output, State, no_update
 
 from lvseg.dashboard import page
-from lvseg.dashboard.figures import draw_curves, draw_importance, draw_parallel
+from lvseg.dashboard.figures import draw_curves, draw_importance, draw_parallel, say
 from lvseg.dashboard.table import columns, rows
 from lvseg.dashboard.trials import Reader, Section, Snapshot
 
@@ -226,7 +226,7 @@ def _draw_plots(app: Dash, reader: Reader) -> None:
 
 def _of_section(reader: Reader, chosen: str | None, draw: Callable[[Section], Any]) -> Any:
     section = reader.look().section(chosen)
-    return no_update if section is None else draw(section)
+    return say("No run yet.") if section is None else draw(section)
 
 
 def _key(picked: Sequence[dict[str, Any]] | None) -> str | None:

@@ -15,7 +15,7 @@ from lvseg.leaderboard import Row, rank_settings, varied_settings
 from lvseg.leaderboard.importance import FEWEST_RUNS, is_numeric, word_order
 from lvseg.report.curves import COLORS, OTHERS_COLOR
 
-__all__ = ["METRICS", "draw_curves", "draw_importance", "draw_parallel"]
+__all__ = ["METRICS", "draw_curves", "draw_importance", "draw_parallel", "say"]
 
 METRICS: Mapping[str, str] = {
     "val_dice": "validation Dice",
@@ -35,6 +35,8 @@ _MOST_AXES = 10
 """Parallel axes; of more, the least important settings are left out."""
 _MOST_TICKS = 8
 _MOST_LETTERS = 12
+_TICK_GAP = 0.06
+"""Between two ticks, of an axis' length."""
 _ABSENT = "absent"
 _ABSENT_BELOW = 0.15
 """Of an axis' length."""
@@ -61,8 +63,10 @@ def draw_curves(
     shown = None if keys is None else set(keys)
     drawn = [trial for trial in section.trials if trial.history and (shown is None or trial.key in shown)]
     if not drawn:
-        return _say("No epoch is done yet.")
-    named = dict(zip([trial.key for trial in drawn if trial.state != "failed"], COLORS, strict=False))
+        return say("No run that is shown has come to the end of an epoch.")
+    # Failed runs have a colour where there are no others.
+    first = [trial.key for trial in drawn if trial.state != "failed"] or [trial.key for trial in drawn]
+    named = dict(zip(first, COLORS, strict=False))
     figure = go.Figure(layout=_layout(metric))
     grey = [trial for trial in drawn if trial.key not in named and trial.key != selected]
     if grey:
@@ -151,7 +155,7 @@ def _axis(title: str) -> dict[str, Any]:
     }
 
 
-def _say(text: str) -> go.Figure:
+def say(text: str) -> go.Figure:
     """A place that has nothing to show yet says why."""
     figure = go.Figure(layout=_base() | {"margin": {"l": 8, "r": 8, "t": 8, "b": 8}})
     figure.update_xaxes(visible=False)
@@ -176,7 +180,7 @@ def draw_parallel(section: Section, keys: Iterable[str] | None = None) -> go.Fig
     rows = _rows(trials)
     settings = [importance.setting for importance in rank_settings(rows)] or varied_settings(rows)
     if len(trials) < 2 or not settings:
-        return _say("Two ended runs with different settings are needed.")
+        return say("Two ended runs with different settings are needed.")
     chosen = set(settings[:_MOST_AXES])
     dice = [trial.dice or 0.0 for trial in trials]
     axes = [
@@ -275,7 +279,8 @@ def _decades(low: float, high: float) -> list[float]:
     steps = (1, 2, 5) if high / low < 100 else (1,)
     for exponent in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1):
         marks += [step * 10.0**exponent for step in steps]
-    inside = [mark for mark in marks if low * 1.15 < mark < high / 1.15]
+    gap = (high / low) ** _TICK_GAP
+    inside = [mark for mark in marks if low * gap < mark < high / gap]
     return [low, *inside, high]
 
 
@@ -288,7 +293,7 @@ def draw_importance(section: Section, keys: Iterable[str] | None = None) -> go.F
     """
     found = rank_settings(_rows(_shown(section, keys)))
     if not found:
-        return _say(f"{FEWEST_RUNS} ended runs with different settings and scores are needed.")
+        return say(f"{FEWEST_RUNS} ended runs with different settings and scores are needed.")
     found = found[:_MOST_BARS]
     figure = go.Figure(layout=_importance_layout())
     for trend, color in TREND_COLORS.items():

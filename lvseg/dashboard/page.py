@@ -14,6 +14,7 @@ from lvseg.dashboard.table import state_class
 from lvseg.dashboard.trials import STATES, Section, Snapshot, Trial
 from lvseg.leaderboard.folds import CrossValidation
 from lvseg.leaderboard.importance import differing
+from lvseg.logs import clock_time
 from lvseg.report.extremes import find_picture
 from lvseg.training.status import Event, read_events
 
@@ -29,16 +30,18 @@ _THEME = (
     "themeQuartz.withParams({backgroundColor: 'var(--page)', foregroundColor: 'var(--text)', "
     "headerBackgroundColor: 'var(--panel)', headerTextColor: 'var(--muted)', borderColor: 'var(--line)', "
     "accentColor: 'var(--accent)', chromeBackgroundColor: 'var(--panel)', fontFamily: 'inherit', fontSize: 13, "
-    "headerFontSize: 12, headerFontWeight: 500, rowHeight: 32, headerHeight: 34, wrapperBorderRadius: 6, "
+    "headerFontSize: 12, headerFontWeight: 500, rowHeight: 32, headerHeight: 42, wrapperBorderRadius: 6, "
     "cellHorizontalPadding: 10, tooltipBackgroundColor: 'var(--panel)', tooltipTextColor: 'var(--text)'})"
 )
-_ROW_PX, _HEADER_PX = 32, 52
+_ROW_PX, _HEADER_PX = 32, 60
 """Height of a row of the table; of its head, its borders and a scroll bar below it."""
 _TOLD = {"lost", "rollback", "stop", "save"}
 """Kinds of events that a reader of the page wants to know of."""
 _STORES = ("asked", "answered", "table-version", "curves-version", "ended-version", "shown")
 _MOST_EVENTS = 6
 _MOST_FOLD_LINES = 3
+_MOST_FOLDS = 10
+"""Whose scores are listed one by one."""
 
 
 def layout(name: str, interval: float) -> html.Div:
@@ -50,7 +53,8 @@ def layout(name: str, interval: float) -> html.Div:
     """
     return html.Div(
         [
-            dcc.Interval(id="tick", interval=int(1000 * interval)),
+            # Without its start the first questions would be asked before one of them is answered.
+            dcc.Interval(id="tick", interval=int(1000 * interval), n_intervals=0),
             *(dcc.Store(id=store) for store in _STORES),
             html.Header(
                 [
@@ -103,40 +107,49 @@ def _grid() -> dag.AgGrid:
         id="grid",
         rowData=[],
         columnDefs=[],
-        defaultColDef={"filter": True, "resizable": True, "sortable": True, "suppressHeaderMenuButton": True},
+        defaultColDef={
+            "filter": True,
+            "resizable": True,
+            "sortable": True,
+            "suppressHeaderMenuButton": True,
+            "wrapHeaderText": True,
+        },
         getRowId="params.data.key",
         dashGridOptions={
             "theme": {"function": _THEME},
             "rowSelection": {"mode": "singleRow", "checkboxes": False, "enableClickSelection": True},
             "animateRows": False,
             "tooltipShowDelay": 300,
+            "localeText": {"noRowsToShow": "No run to show."},
         },
         style={"height": "240px"},
     )
 
 
 def grid_style(runs: int) -> dict[str, str]:
-    """As high as its rows, up to a third of the window."""
-    return {"height": f"min({_HEADER_PX + max(1, runs) * _ROW_PX}px, max(200px, 34vh))"}
+    """As high as its rows, up to a part of the window."""
+    return {"height": f"min({_HEADER_PX + max(1, runs) * _ROW_PX}px, max(200px, 40vh))"}
 
 
 def summary(snapshot: Snapshot, section: Section | None) -> list[Any]:
-    """Counts and the best score, one line."""
+    """Counts of the whole folder; the best score, where all scores compare; cross-validations."""
     if section is None:
         return [html.Span("No run yet.", className="muted")]
-    counts = [(len(section.of(state)), state) for state in STATES]
+    counts = [(sum(len(each.of(state)) for each in snapshot.sections), state) for state in STATES]
     parts: list[Any] = [
         html.Span([html.B(str(count)), f" {state}"], className=f"count {state_class(state)}")
         for count, state in counts
         if count
     ]
     best = section.best
-    if best is not None:
+    if best is not None and len(snapshot.sections) == 1:
         parts.append(html.Span(["best Dice ", html.B(f"{best.dice:.4f}"), f", {best.key}"], className="count"))
     if snapshot.damaged:
         parts.append(html.Span(f"{len(snapshot.damaged)} unreadable", className="count state-failed"))
     lines = [html.Div(parts, className="counts")]
-    lines += [html.Div(_folds(each), className="counts") for each in snapshot.cross_validations[:_MOST_FOLD_LINES]]
+    lines += [html.Div(_folds(each)) for each in snapshot.cross_validations[:_MOST_FOLD_LINES]]
+    if more := snapshot.cross_validations[_MOST_FOLD_LINES:]:
+        lines.append(html.Div(f"{len(more)} more cross-validations, of lower Dice or not complete", className="muted"))
     if len(snapshot.sections) < 2:  # else the list to choose from says it
         lines.append(html.Div(section.heading, className="muted small"))
     return lines
@@ -145,7 +158,8 @@ def summary(snapshot: Snapshot, section: Section | None) -> list[Any]:
 def _folds(each: CrossValidation) -> list[Any]:
     score = html.B(f"{each.mean:.4f} ± {each.sd:.4f}")
     of = "" if each.complete else f" of {each.folds}"
-    return [html.Span(["cross-validation Dice ", score, f" (mean ± SD, {len(each.rows)}{of} folds), {each.name}"])]
+    folds = f": {', '.join(f'{dice:.3f}' for dice in each.dice)}" if len(each.dice) <= _MOST_FOLDS else ""
+    return ["cross-validation Dice ", score, f" (mean ± SD, {len(each.rows)}{of} folds{folds}), {each.name}"]
 
 
 def main_class(section: Section | None) -> str:
@@ -182,13 +196,23 @@ def _chosen(section: Section | None, key: str | None) -> Trial | None:
 
 def _score(trial: Trial) -> list[Any]:
     if trial.dice is None:
-        return [html.Span("no score", className="muted")]
+        return [html.Span(_how_far(trial), className="muted")]
     interval = trial.interval
-    after = f"epoch {trial.epochs} of {trial.planned_epochs}"
+    after = _how_far(trial)
     if trial.row is not None and trial.row.result.best_epoch is not None:
         after = f"at epoch {trial.row.result.best_epoch} of {trial.epochs}"
     between = "" if interval is None else f" ({interval.low:.3f}–{interval.high:.3f})"
     return [html.B(f"Dice {trial.dice:.4f}"), html.Span(f"{between}, {after}", className="muted")]
+
+
+def _how_far(trial: Trial) -> str:
+    done = f"epoch {trial.epochs} of {trial.planned_epochs}" if trial.epochs else "no epoch is done"
+    if trial.state != "running":
+        return f"{trial.state}, {done}"
+    if trial.progress is None:
+        return "starting"
+    left = trial.progress.seconds_left
+    return f"{done}, {trial.progress.phase}" + ("" if left is None else f", {clock_time(left)} left")
 
 
 def _picture(trial: Trial) -> list[Any]:
@@ -242,4 +266,11 @@ def _command(trial: Trial) -> list[Any]:
 
 def section_options(sections: Sequence[Section]) -> list[dict[str, str]]:
     """The sections, to choose from."""
-    return [{"value": section.key, "label": f"{section.heading} ({len(section.trials)})"} for section in sections]
+    return [{"value": section.key, "label": f"{section.heading} ({_content(section)})"} for section in sections]
+
+
+def _content(section: Section) -> str:
+    """How many runs; how many of them run or have failed."""
+    others = [(len(section.of(state)), state) for state in ("running", "failed")]
+    runs = f"{len(section.trials)} {'run' if len(section.trials) == 1 else 'runs'}"
+    return ", ".join([runs, *(f"{count} {state}" for count, state in others if count)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,37 +15,53 @@ __all__ = ["SETTING", "columns", "rows", "state_class"]
 SETTING = "setting:"
 """Before the name of a setting, in the key of its column."""
 _NO_VALUE = "params.value == null ? '–' : "
-_LETTER_PX, _PADDING_PX, _MOST_PX = 7.2, 26, 250
+_LETTER_PX, _PADDING_PX, _MOST_PX = 8.0, 26, 280
 """Of a column of text."""
+_HEAD_LETTERS = 9
+"""Of a title's first line, where it has two."""
+_HAS_FAILED = "params.data.error != null"
 
 
 def columns(section: Section) -> list[dict[str, Any]]:
     """Column definitions: score and state, then the settings that differ between the runs."""
-    shown = [
+    return [
         _number("rank", "#", 56, "") | {"pinned": "left"},
         _text("name", "run", [section.short(trial) for trial in section.trials])
         | {"pinned": "left", "tooltipField": "key"},
         _state(),
         _number("dice", "Dice", 80, ".4f") | {"headerTooltip": "Mean over the validation images, the best epoch"},
-        {"field": "interval", "headerName": "95 % CI", "width": 110, "sortable": False, "type": "rightAligned"}
-        | {"headerTooltip": "Confidence interval of the Dice, over patients"},
-        _number("pooled", "pooled", 80, ".4f") | {"headerTooltip": "Dice of all validation pixels together"},
-        _number("best_epoch", "best epoch", 96, "") | {"headerTooltip": "Epoch of the highest Dice"},
-        _number("epochs", "epochs", 88, "")
+        _number("epochs", "epochs", 94, "")
         | {"valueFormatter": {"function": "params.value + ' of ' + params.data.planned_epochs"}},
+        _interval(),
+        _number("pooled", "pooled", 80, ".4f") | {"headerTooltip": "Dice of all validation pixels together"},
+        _number("best_epoch", "best epoch", 70, "") | {"headerTooltip": "Epoch of the highest Dice"},
+        _number("images_per_second", "images/s", 88, ",.1f"),
         *(_setting(setting, section) for setting in _settings(section)),
-        _number("images_per_second", "images/s", 96, ",.1f"),
-        {"field": "ended", "headerName": "ended (UTC)", "width": 148},
-        {"field": "error", "headerName": "reason", "minWidth": 240, "flex": 1, "tooltipField": "error"},
+        {"field": "ended", "headerName": "ended (UTC)", "minWidth": 148, "flex": 1},
     ]
-    absent = {"ended"} if len(section.of("running")) == len(section.trials) else set()
-    absent |= set() if section.of("failed") else {"error"}
-    return [column for column in shown if column["field"] not in absent]
+
+
+def _interval() -> dict[str, Any]:
+    """The interval; of a failed run, over this and the next three columns, why it failed."""
+    shown = f"{_HAS_FAILED} ? params.data.error : params.value"
+    return {
+        "field": "interval",
+        "headerName": "95 % CI",
+        "width": 112,
+        "sortable": False,
+        "type": "rightAligned",
+        "headerTooltip": "Confidence interval of the Dice, over patients; of a failed run, the reason",
+        "tooltipField": "error",
+        "colSpan": {"function": f"{_HAS_FAILED} ? 4 : 1"},
+        "valueFormatter": {"function": shown},
+        "filterValueGetter": {"function": shown.replace("params.value", "params.data.interval")},
+        "cellClassRules": {"reason": _HAS_FAILED},
+    }
 
 
 def _text(field: str, title: str, values: Sequence[Any]) -> dict[str, Any]:
     """A column as wide as its longest word, up to a limit."""
-    letters = max(len(title), *(len(str(value)) for value in values))
+    letters = max(len(text) for text in (*textwrap.wrap(title, _HEAD_LETTERS), *map(str, values)))
     return {"field": field, "headerName": title, "width": min(_MOST_PX, round(_PADDING_PX + _LETTER_PX * letters))}
 
 
@@ -87,7 +104,7 @@ _OWN_COLUMN = {"epochs"}
 
 def _setting(setting: str, section: Section) -> dict[str, Any]:
     title = setting.replace("_", " ")
-    width = max(80, round(36 + _LETTER_PX * len(title)))
+    width = max(80, round(30 + _LETTER_PX * max(map(len, textwrap.wrap(title, _HEAD_LETTERS)))))
     if is_numeric([trial.settings.get(setting) for trial in section.trials]):
         return _number(SETTING + setting, title, width, ".3~g" if _has_fractions(setting, section) else "")
     return _text(SETTING + setting, title, [trial.settings.get(setting) for trial in section.trials]) | {

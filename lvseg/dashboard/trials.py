@@ -173,7 +173,7 @@ class Reader:
                 return Snapshot(name=before.name, trouble="the folder of runs is not there yet", looked=utc_now())
             board = build(self._runs, allow_empty=True)
             sections = self._sections(board)
-            folds = cross_validations([row for group in board.groups for row in group.rows])
+            folds = cross_validations(board.rows)
         except (OSError, LvsegError) as error:
             logger.warning("%s", error)
             trouble = f"the runs cannot be read just now ({type(error).__name__}); shown is what was read before"

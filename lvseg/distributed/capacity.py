@@ -5,18 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lvseg.distributed.placement import Node, workers_on
 from lvseg.errors import ConfigError
-
-_EPSILON = 1e-9
-"""Four quarters of a GPU are one, whatever the rounding."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Node:
-    """What a node has."""
-
-    cpus: float
-    gpus: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,14 +41,7 @@ class Allotment:
 
 def places(nodes: Sequence[Node], cpus: float, gpus: float) -> int:
     """Workers that fit at once: one cannot lie across two nodes."""
-    return sum(_on_node(node, cpus, gpus) for node in nodes)
-
-
-def _on_node(node: Node, cpus: float, gpus: float) -> int:
-    fit = node.cpus // cpus
-    if gpus:
-        fit = min(fit, int(1 / gpus + _EPSILON) * int(node.gpus) if gpus < 1 else node.gpus // gpus)
-    return int(fit)
+    return sum(workers_on(node, cpus, gpus) for node in nodes)
 
 
 def allot(nodes: Sequence[Node], need: Need, *, can_grow: bool = False) -> Allotment:

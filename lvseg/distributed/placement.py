@@ -15,13 +15,16 @@ import ray
 from lvseg.config import Placement, TrainConfig
 from lvseg.errors import ConfigError
 
+_EPSILON = 1e-9
+"""Four quarters of a GPU are one, whatever the rounding."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Node:
     """One node of a cluster."""
 
-    cpus: int
-    gpus: int = 0
+    cpus: float
+    gpus: float = 0
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -30,8 +33,8 @@ class Want:
     """What a run asks of the cluster."""
 
     workers: int
-    gpus: int
-    """Of each worker."""
+    gpus: float
+    """Of each worker; a part of one where several share it."""
     placement: Placement
     labels: Mapping[str, str]
     """Ray's selectors by the label's key."""
@@ -92,7 +95,7 @@ def _fits(value: str | None, selector: str) -> bool:
 
 def runs_at_once(nodes: Sequence[Node], want: Want, cpus: int) -> int:
     """How many such runs, each worker with so many cores, fit on the nodes beside each other."""
-    places = [_places(node, want, cpus) for node in matching(nodes, want.labels)]
+    places = [workers_on(node, cpus, want.gpus) for node in matching(nodes, want.labels)]
     if want.placement == "strict-pack":
         return sum(each // want.workers for each in places)
     most = sum(places) // want.workers
@@ -102,8 +105,12 @@ def runs_at_once(nodes: Sequence[Node], want: Want, cpus: int) -> int:
     return _largest(most, lambda runs: sum(min(each, runs) for each in places) >= runs * want.workers)
 
 
-def _places(node: Node, want: Want, cpus: int) -> int:
-    return min(node.cpus // cpus, node.gpus // want.gpus if want.gpus else node.cpus)
+def workers_on(node: Node, cpus: float, gpus: float) -> int:
+    """How many workers with so many cores and GPUs each fit on a node."""
+    fit = node.cpus // cpus
+    if gpus:
+        fit = min(fit, int(1 / gpus + _EPSILON) * int(node.gpus) if gpus < 1 else node.gpus // gpus)
+    return int(fit)
 
 
 def _largest(most: int, fits: Callable[[int], bool]) -> int:
@@ -113,7 +120,7 @@ def _largest(most: int, fits: Callable[[int], bool]) -> int:
 
 def share_of_cpus(nodes: Sequence[Node], want: Want, runs: int = 1) -> int:
     """The most cores that each worker can have so that so many runs fit; 1 where they do not fit at all."""
-    cores = max((node.cpus for node in matching(nodes, want.labels)), default=1)
+    cores = max((int(node.cpus) for node in matching(nodes, want.labels)), default=1)
     return max(1, _largest(cores, lambda cpus: runs_at_once(nodes, want, cpus) >= runs))
 
 

@@ -12,7 +12,7 @@ from ray import tune
 from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, Repeater, Searcher
 from ray.tune.search.repeater import TRIAL_INDEX
 
-from lvseg.space import Dimension, Settings, choose
+from lvseg.space import LISTED, LOGARITHMIC, WHOLE, Dimension, Settings, choose
 from lvseg.sweep import Sweep, recorded_settings
 
 NUMBER, GRID, FOLD = "trial_number", "grid", "fold"
@@ -62,7 +62,7 @@ def _fold(params: Mapping[str, Any]) -> int | None:
 
 
 def _domain(dimension: Dimension) -> Any:
-    if dimension.kind in ("choice", "grid"):
+    if dimension.kind in LISTED:
         return tune.choice(list(dimension.values))
     low, high = dimension.values[:2]
     if dimension.kind == "randint":
@@ -131,13 +131,13 @@ def _ask(sweep: Sweep, trial: Any) -> dict[str, Any]:
     """
 
     def pick(key: str, dimension: Dimension) -> Any:
-        if dimension.kind in ("choice", "grid"):
+        if dimension.kind in LISTED:
             return _decoded(dimension, trial.suggest_categorical(key, [_code(value) for value in dimension.values]))
         low, high = dimension.values[:2]
-        if dimension.kind in ("uniform", "loguniform"):
-            return trial.suggest_float(key, low, high, log=dimension.kind == "loguniform")
+        if dimension.kind not in WHOLE:
+            return trial.suggest_float(key, low, high, log=dimension.kind in LOGARITHMIC)
         step = dimension.values[2] if dimension.kind == "qrandint" else 1
-        return trial.suggest_int(key, low, high, step=step, log=dimension.kind == "lograndint")
+        return trial.suggest_int(key, low, high, step=step, log=dimension.kind in LOGARITHMIC)
 
     return {GRID: choose(sweep.space, sweep.base, pick)}
 
@@ -148,7 +148,7 @@ def _code(value: Any) -> Any:
 
 
 def _encoded(dimension: Dimension, value: Any) -> Any:
-    return _code(value) if dimension.kind in ("choice", "grid") else value
+    return _code(value) if dimension.kind in LISTED else value
 
 
 def _decoded(dimension: Dimension, code: Any) -> Any:
@@ -229,8 +229,7 @@ def _pbt(sweep: Sweep) -> Any:
         return config | {key: _within(dimension, config[key]) for key, dimension in sweep.space.items()}
 
     mutations = {
-        key: _domain(each) if each.kind not in ("choice", "grid") else list(each.values)
-        for key, each in sweep.space.items()
+        key: _domain(each) if each.kind not in LISTED else list(each.values) for key, each in sweep.space.items()
     }
     return tune.schedulers.PopulationBasedTraining(
         time_attr=EPOCH,
@@ -246,14 +245,14 @@ def _pbt(sweep: Sweep) -> Any:
 
 def _within(dimension: Dimension, value: Any) -> Any:
     """A setting that was multiplied may have left its range."""
-    if dimension.kind in ("choice", "grid"):
+    if dimension.kind in LISTED:
         return value
     low, high = dimension.values[:2]
     value = min(max(value, low), high)
     if dimension.kind == "qrandint":
         step = dimension.values[2]
         return low + round((value - low) / step) * step
-    return round(value) if dimension.kind in ("randint", "lograndint") else value
+    return round(value) if dimension.kind in WHOLE else value
 
 
 class Budget(tune.Stopper):  # type: ignore[misc]

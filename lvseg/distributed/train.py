@@ -149,7 +149,7 @@ def run_training(
     cpus = config.cpus_per_worker or share_of_cpus(nodes, want)
     say(_described(config, cpus))
     try:
-        with at_sigterm(lambda: request_stop(run.folder)), patience(config.collective_timeout_s):
+        with at_sigterm(lambda: request_stop(run.folder)), patience(config.workers, config.collective_timeout_s):
             result = _fit(run, ingest, cpus, callbacks or [])
     except TrainingFailedError as error:
         message = one_line(error)
@@ -177,13 +177,14 @@ def _described(config: TrainConfig, cpus: int) -> str:
     device = f"{config.gpus_per_worker} GPU(s)" if config.gpu else f"{cpus} CPU(s)"
     return (
         f"workers {workers}, each with {device} and {each} of the batch's {config.batch_size} images; "
-        f"{config.precision}, {config.steps_per_call} steps a call"
+        f"{config.precision}, up to {config.steps_per_call} steps a call"
     )
 
 
 def _remove_orphans(run: Run, result: ray.train.Result) -> None:
     """Delete checkpoints that were uploaded but never registered, because a worker died in between."""
-    kept = {Path(checkpoint.path).name for checkpoint, _ in result.best_checkpoints or []}
+    best = [checkpoint for checkpoint, _ in result.best_checkpoints or []]
+    kept = {Path(checkpoint.path).name for checkpoint in (result.checkpoint, *best) if checkpoint is not None}
     with suppress(OSError):
         for folder in (run.folder / CHECKPOINTS_NAME).iterdir():
             if folder.name.startswith(CHECKPOINT_PREFIX) and folder.name not in kept:

@@ -27,6 +27,7 @@ from lvseg.distributed.session import ray_session, worker_environment
 from lvseg.distributed.train import run_training
 from lvseg.errors import LvsegError, RunError, StoppedError, TrainingError
 from lvseg.ledger import run_path
+from lvseg.quiet import import_keras
 from lvseg.records import read_manifest
 from lvseg.results import ORIGIN_FILE, RESULT_FILE, EpochRow, read_history, read_result
 from lvseg.run_folder import CHECKPOINTS_NAME, CONFIG_NAME, Run, fail_run
@@ -45,6 +46,8 @@ class TrialPlan:
     """What all trials of one call share."""
 
     sweep: Sweep
+    named: UPath
+    """Its record set as the user named it; the sweep has a path that means the same in every process."""
     cpus: int
     """Cores of each worker."""
     ingest: Mode
@@ -76,7 +79,7 @@ def run_trial(params: dict[str, Any], *, plan: TrialPlan, train: Training | None
     os.environ.update(worker_environment())
     sweep = plan.sweep
     folder = sweep.folder / trial_place(sweep, tune.get_context().get_trial_id(), params)
-    run = sweep.trial(folder, read_manifest(sweep.records))
+    run = dataclasses.replace(sweep.trial(folder, read_manifest(sweep.records)), named=plan.named)
     try:
         run = dataclasses.replace(run, config=dataclasses.replace(sweep.base, **settings_of(sweep, params)))
         scores, pbt = Scores(), sweep.tune.scheduler == "pbt"
@@ -135,6 +138,7 @@ def _train_group(run: Run, plan: TrialPlan, scores: Scores) -> None:
 
 
 def _train_here(run: Run, plan: TrialPlan, scores: Scores) -> None:
+    import_keras()
     import keras
 
     from lvseg.training.context import LocalContext

@@ -15,12 +15,13 @@ from typing import Any
 
 from ray import tune
 from ray.exceptions import OutOfMemoryError
+from ray.tune.experiment import Trial
 
 from lvseg.config import TrainConfig
-from lvseg.distributed.capacity import Allotment, Need, Node, allot
+from lvseg.distributed.capacity import Allotment, Need, allot
 from lvseg.distributed.groups import GroupSweeper
 from lvseg.distributed.ingest import choose_ingest
-from lvseg.distributed.placement import live_nodes, matching, require_place, runs_at_once, wanted
+from lvseg.distributed.placement import Want, live_nodes, matching, require_place, runs_at_once, wanted
 from lvseg.distributed.search import (
     EPOCH,
     SCORE,
@@ -35,7 +36,7 @@ from lvseg.distributed.session import is_private_cluster
 from lvseg.distributed.storage import everywhere, ray_storage
 from lvseg.distributed.train import one_line
 from lvseg.distributed.trial import TrialPlan, run_trial
-from lvseg.errors import RunError, TrainingError
+from lvseg.errors import ConfigError, RunError, TrainingError
 from lvseg.records import Manifest, read_manifest
 from lvseg.results import RESULT_FILE, RunResult, read_history, read_result
 from lvseg.run_folder import fail_run
@@ -50,6 +51,9 @@ KEPT_EXCHANGES = 4
 
 LOW_MEMORY = "running low on memory"
 """What Ray's memory monitor says of a process that it ends; of any dead one Ray says that memory may be the reason."""
+
+PLACE_WAIT_S = 1800.0
+"""A cluster that could grow is given so long to hold a trial, as ``START_ATTEMPTS`` gives it to a run's workers."""
 
 TRIAL_CPUS = 0.01
 """Of a trial whose workers are placed by Ray Train."""
@@ -82,6 +86,10 @@ class Resources:
         """Cores of each worker."""
         return self.allotment.cpus
 
+    def want(self, base: TrainConfig) -> Want:
+        """What a trial asks of the cluster."""
+        return dataclasses.replace(wanted(base), gpus=self.allotment.gpus)
+
     def describe(self, sweep: Sweep) -> str:
         """One line for the user."""
         gpus = f" and {self.allotment.gpus:g} GPU" if self.allotment.gpus else ""
@@ -111,11 +119,8 @@ def plan_resources(sweep: Sweep) -> Resources:
         gpus=sweep.tune.gpus_per_trial or want.gpus if sweep.base.gpu else 0.0,
         concurrency=limit if not can_grow else sweep.tune.concurrency,
     )
-    fitting = [Node(cpus=node.cpus, gpus=node.gpus) for node in matching(nodes, want.labels)]
-    allotment = allot(fitting, need, can_grow=can_grow)
-    fold = 0 if sweep.folds > 1 else sweep.base.fold
-    run = sweep.trial(sweep.folder, read_manifest(sweep.records))
-    data = dataclasses.replace(run, config=dataclasses.replace(sweep.base, fold=fold)).data
+    allotment = allot(matching(nodes, want.labels), need, can_grow=can_grow)
+    data = sweep.first_run(read_manifest(sweep.records)).data
     ingest = choose_ingest(sweep.base.ingest, data, sweep.records, want.workers, allotment.concurrency, shared=True)
     return Resources(allotment=allotment, ingest=ingest)
 
@@ -137,7 +142,7 @@ def run_sweep(
     Raises:
         ConfigError, RecordsError: nothing could run at all.
         RunError: the sweep's name is taken.
-        TrainingError: every trial failed.
+        TrainingError: every trial failed, or the cluster has not grown to hold one.
     """
     manifest = open_sweep(sweep)
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
@@ -146,7 +151,7 @@ def run_sweep(
     # A trial reports rarely; Ray Tune's own state is never read again.
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
     budget, sweeper = Budget(sweep), GroupSweeper()
-    watch = Watch(sweep, manifest, progress, sweeper if sweep.base.workers > 1 else None)
+    watch = Watch(sweep, manifest, progress, resources, sweeper if sweep.base.workers > 1 else None)
     try:
         grid = _tuner(sweep, resources, trainable, budget, watch).fit()
     finally:
@@ -160,6 +165,7 @@ def _tuner(sweep: Sweep, resources: Resources, trainable: Trainable, budget: Bud
     fixed = dataclasses.replace(sweep, folder=everywhere(sweep.folder), records=everywhere(sweep.records))
     plan = TrialPlan(
         sweep=fixed,
+        named=sweep.records,
         cpus=resources.cpus,
         ingest=resources.ingest.mode,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -194,17 +200,19 @@ def _trial_resources(base: TrainConfig, resources: Resources) -> tune.PlacementG
     if base.workers > 1:
         # The workers are placed by the Ray Train run inside the trial, which itself only looks on.
         return tune.PlacementGroupFactory([{"CPU": TRIAL_CPUS}])
-    want, gpus = wanted(base), resources.allotment.gpus
+    want = resources.want(base)
     labels = {"bundle_label_selector": [dict(want.labels)]} if want.labels else {}
-    bundle = {"CPU": resources.cpus, **({"GPU": gpus} if gpus else {})}
-    return tune.PlacementGroupFactory([bundle], want.strategy, **labels)
+    return tune.PlacementGroupFactory([want.bundle(resources.cpus)], want.strategy, **labels)
 
 
 class Watch(tune.Callback):  # type: ignore[misc]
     """Follows the trials from the driver: tells of epochs, closes those that are ended early, notes why one died."""
 
-    def __init__(self, sweep: Sweep, manifest: Manifest, progress: Progress, sweeper: GroupSweeper | None) -> None:
+    def __init__(
+        self, sweep: Sweep, manifest: Manifest, progress: Progress, resources: Resources, sweeper: GroupSweeper | None
+    ) -> None:
         self._sweep, self._manifest, self._progress, self._sweeper = sweep, manifest, progress, sweeper
+        self._resources, self._last_running = resources, time.monotonic()
         self._heard: dict[str, float] = {}
         self.died: dict[str, str] = {}
         """Why a trial's process died, by the trial's name."""
@@ -214,9 +222,24 @@ class Watch(tune.Callback):  # type: ignore[misc]
         return {}
 
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
-        """Now and then look for what trials left behind."""
+        """Now and then look for what trials left behind, and whether any can ever run.
+
+        Raises:
+            TrainingError: for half an hour the cluster has had no place for a trial.
+        """
         if self._sweeper is not None:
             self._sweeper.look()
+        if any(trial.status == Trial.RUNNING for trial in trials):
+            self._last_running = time.monotonic()
+        elif time.monotonic() - self._last_running >= PLACE_WAIT_S:
+            self._require_place()
+            self._last_running = time.monotonic()  # there is one, which others hold
+
+    def _require_place(self) -> None:
+        try:
+            require_place(live_nodes(), self._resources.want(self._sweep.base), self._resources.cpus)
+        except ConfigError as error:
+            raise TrainingError(f"no trial could start, and the cluster has not grown: {error}") from None
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """It lives."""

@@ -137,8 +137,13 @@ class Group:
     by: str | None = None
     """What else the runs share, where they were grouped: ``sweep rates``."""
     rows: tuple[Row, ...]
-    left_out: int = 0
-    """Rows that are not shown."""
+    hidden: tuple[Row, ...] = ()
+    """Rows that are not shown; what is said of a whole sweep or cross-validation counts them."""
+
+    @property
+    def every_row(self) -> tuple[Row, ...]:
+        """Shown or not."""
+        return self.rows + self.hidden
 
     @property
     def heading(self) -> str:
@@ -177,6 +182,16 @@ class Leaderboard:
     damaged: tuple[str, ...]
     """One line for each result that could not be read."""
 
+    @property
+    def rows(self) -> list[Row]:
+        """Of all groups, those that are shown."""
+        return [row for group in self.groups for row in group.rows]
+
+    @property
+    def every_row(self) -> list[Row]:
+        """Of all groups, shown or not."""
+        return [row for group in self.groups for row in group.every_row]
+
 
 def build(runs: UPath, view: View = View(), *, allow_empty: bool = False) -> Leaderboard:  # noqa: B008 -- frozen
     """Rank every finished run below a folder.
@@ -199,7 +214,7 @@ def build(runs: UPath, view: View = View(), *, allow_empty: bool = False) -> Lea
     if not finished and not allow_empty:
         raise RunError(f"{runs}: no finished run, found {len(failed)} failed and {len(gathered.damaged)} unreadable")
     groups = [view.apply(_rank(group)) for group in _groups(view.filter(finished), view)]
-    groups.sort(key=lambda group: (group.training_labels is not None, -len(group.rows) - group.left_out, group.heading))
+    groups.sort(key=lambda group: (group.training_labels is not None, -len(group.every_row), group.heading))
     running = tuple((folder.relative_to(runs).as_posix(), read_progress(folder)) for folder in gathered.running)
     damaged = tuple(gathered.damaged)
     wanted = tuple(row for row in failed if view.fits(row))

@@ -81,7 +81,7 @@ def _render_csv(leaderboard: Leaderboard) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_KEYS)
-    for row in (*_rows(leaderboard), *leaderboard.failed):
+    for row in (*leaderboard.rows, *leaderboard.failed):
         values = _derived(row)
         flat = [values[key] if key in values else row.value(key) for key in CSV_KEYS]
         writer.writerow(["" if is_absent(value) else value for value in flat])
@@ -118,21 +118,17 @@ def _render_json(leaderboard: Leaderboard) -> str:
                 "part": group.part,
                 "training_labels": group.training_labels,
                 "by": group.by,
-                "left_out": group.left_out,
+                "left_out": len(group.hidden),
                 "runs": [_json_row(row) for row in group.rows],
             }
             for group in leaderboard.groups
         ],
-        "cross_validations": [each.content() for each in cross_validations(_rows(leaderboard))],
+        "cross_validations": [each.content() for each in cross_validations(leaderboard.every_row)],
         "failed": [_json_row(row) for row in leaderboard.failed],
         "running": [{"name": name, "progress": running_text(progress)} for name, progress in leaderboard.running],
         "damaged": leaderboard.damaged,
     }
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
-
-
-def _rows(leaderboard: Leaderboard) -> list[Row]:
-    return [row for group in leaderboard.groups for row in group.rows]
 
 
 def _json_row(row: Row) -> dict[str, Any]:
@@ -149,11 +145,11 @@ def _json_row(row: Row) -> dict[str, Any]:
 
 
 def _render_markdown(leaderboard: Leaderboard) -> str:
-    lines = _markdown_folds(cross_validations(_rows(leaderboard)))
+    lines = _markdown_folds(cross_validations(leaderboard.every_row))
     for group in leaderboard.groups:
         lines += [f"### {_cell(group.heading)}", "", *_markdown_table(group), ""]
-        if group.left_out:
-            lines += [f"{group.left_out} more not shown.", ""]
+        if group.hidden:
+            lines += [f"{len(group.hidden)} more not shown.", ""]
         lines += ["```bash"]
         lines += [f"{printable(row.result.command)}  # {row.rank}" for row in group.rows]
         lines += ["```", ""]

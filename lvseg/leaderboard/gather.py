@@ -39,6 +39,11 @@ class Gathered:
     damaged: list[str] = field(default_factory=list)
     """One line for each file that cannot be used."""
 
+    @property
+    def results(self) -> list[RunResult]:
+        """Of the runs alone, evaluations left out."""
+        return [each.result for each in self.found if each.evaluation is None]
+
 
 def gather(runs: UPath) -> Gathered:
     """Look through the stores of results, and through the folders of which they do not know.

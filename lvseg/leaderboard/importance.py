@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +24,8 @@ _CLEAR_TREND = 0.3
 """Rank correlation from which one speaks of a direction."""
 
 
+_ONE_AT_A_TIME = threading.Lock()
+"""For threads: the second that asks the same finds it done, and while a forest grows no other warnings are in force."""
 _Table: TypeAlias = tuple[tuple[float, ...], ...]
 
 
@@ -82,7 +85,8 @@ def rank_settings(rows: Sequence[Row]) -> list[Importance]:
     if len(scored) < FEWEST_RUNS or not settings or np.ptp(dice) == 0:
         return []
     columns = [_numbers([row.result.config.get(setting) for row in scored]) for setting in settings]
-    means, deviations = _permute(tuple(zip(*columns, strict=True)), tuple(dice))
+    with _ONE_AT_A_TIME:
+        means, deviations = _permute(tuple(zip(*columns, strict=True)), tuple(dice))
     total = means.sum() or 1.0
     found = [
         Importance(

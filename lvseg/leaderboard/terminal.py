@@ -34,7 +34,7 @@ def render_table(leaderboard: Leaderboard, width: int, *, commands: bool = True)
         commands: whether the commands of the first runs stand below.
     """
     console = Console(file=io.StringIO(), width=width, color_system=None, highlight=False, emoji=False, markup=False)
-    if found := cross_validations([row for group in leaderboard.groups for row in group.rows]):
+    if found := cross_validations(leaderboard.every_row):
         console.print("Cross-validation, Dice by patient in folds: mean ± SD over the folds")
         console.print("", _folds_table(found), "", sep="\n")
         for line in _fold_notes(found):
@@ -63,7 +63,7 @@ def render_table(leaderboard: Leaderboard, width: int, *, commands: bool = True)
 def _folds_table(found: Sequence[CrossValidation]) -> Table:
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _BETWEEN_COLUMNS - 1, 0, 0))
     most = max(max(row.result.config["fold"] for row in each.rows) for each in found) + 1
-    for title in ("#", "name", "model", "Dice ± SD", *(f"fold {fold + 1}" for fold in range(most))):
+    for title in ("#", "name", "model", "Dice ± SD", *(f"fold {fold}" for fold in range(most))):
         table.add_column(title, justify="left" if title in ("name", "model") else "right", no_wrap=True)
     for rank, each in enumerate(found, start=1):
         dice = {row.result.config["fold"]: f"{row.result.val_dice:.4f}" for row in each.rows}
@@ -79,8 +79,8 @@ def _fold_notes(found: Sequence[CrossValidation]) -> Iterator[str]:
 
 
 def _notes(group: Group) -> Iterator[str]:
-    if group.left_out:
-        yield f"{group.left_out} more {'run' if group.left_out == 1 else 'runs'} not shown."
+    if group.hidden:
+        yield f"{len(group.hidden)} more {'run' if len(group.hidden) == 1 else 'runs'} not shown."
     if any(row.dice_interval for row in group.rows):
         yield f"95 %: bootstrap over {group.patients} patients."
     if any(row.alike for row in group.rows):

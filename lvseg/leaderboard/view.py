@@ -83,8 +83,8 @@ class View:
             known = [row for row in rows if not is_absent(row.value(key))]
             known.sort(key=lambda row: _sortable(row.value(key)), reverse=descends)
             rows = known + [row for row in rows if is_absent(row.value(key))]
-        shown = tuple(rows[: self.top])
-        return dataclasses.replace(group, rows=shown, left_out=len(rows) - len(shown))
+        end = len(rows) if self.top is None else self.top
+        return dataclasses.replace(group, rows=tuple(rows[:end]), hidden=tuple(rows[end:]))
 
 
 def _key(text: str) -> str:

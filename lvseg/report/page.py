@@ -112,12 +112,16 @@ def render_page(leaderboard: Leaderboard) -> str:
         lstrip_blocks=True,
     )
     environment.filters["dice"] = _show_dice
-    own = [row for group in leaderboard.groups if group.training_labels is None for row in group.rows]
+    own = [row for group in leaderboard.groups if group.training_labels is None for row in group.every_row]
     folds = cross_validations(own)
+    sections = [_section(group, leaderboard.failed, index) for index, group in enumerate(leaderboard.groups)]
     return environment.get_template("page.html.j2").render(
         board=leaderboard,
-        sections=[_section(group, leaderboard.failed, index) for index, group in enumerate(leaderboard.groups)],
+        sections=sections,
+        shown={column.key for section in sections for column in section.columns},
+        has_intervals=any(row.dice_interval for row in leaderboard.rows),
         versions=_versions(leaderboard),
+        finished=sum(row.result.status == "finished" for row in own),
         early=sum(row.result.status == "stopped early" for row in own),
         folds=folds,
         most_folds=1 + max((row.result.config["fold"] for each in folds for row in each.rows), default=0),
@@ -125,7 +129,7 @@ def render_page(leaderboard: Leaderboard) -> str:
         alpha=ALPHA,
         resamples=RESAMPLES,
         below={key: next(column for column in COLUMNS if column.key == small) for key, small in _BELOW.items()},
-        finished_at=max((row.result.finished_at for group in leaderboard.groups for row in group.rows), default=""),
+        finished_at=max((row.result.finished_at for row in [*leaderboard.rows, *leaderboard.failed]), default=""),
     )
 
 
@@ -149,7 +153,7 @@ def _section(group: Group, failed: Sequence[Row], index: int) -> _Section:
         columns=columns,
         same=same,
         plots=_plots(group.rows, str(index)) if own else None,
-        sweeps=view_sweeps(group.rows, failed, str(index)) if own else [],
+        sweeps=view_sweeps(group.every_row, failed, str(index)) if own else [],
         patients=tabulate_patients(group.rows),
         details=[_detail(row) for row in group.rows[:TOP_RUNS]],
         other_rows=group.rows[TOP_RUNS:],

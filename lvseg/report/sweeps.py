@@ -34,17 +34,20 @@ class SweepView:
     """A sweep as the page shows it."""
 
     name: str
-    trials: int
-    failed: int
+    finished: int
+    """Trials that came to their end."""
     early: int
-    """Those of the trials that the sweep has stopped early."""
+    """Trials that the sweep has stopped early."""
+    failed: int
     best: Row
     varied: Mapping[str, Any]
     """Settings of the best trial that differ between trials."""
     importance: Sequence[Importance]
     """How much the Dice depended on each of them; none of a small sweep."""
     plots: list[tuple[str, Markup]]
-    """(setting, drawing of Dice against it)."""
+    """(setting, drawing of Dice against it), the most important first where that is known."""
+    left_out: int
+    """Settings that are not drawn."""
 
 
 def view_sweeps(rows: Sequence[Row], failed: Sequence[Row], key: str) -> list[SweepView]:
@@ -69,16 +72,20 @@ def view_sweeps(rows: Sequence[Row], failed: Sequence[Row], key: str) -> list[Sw
 def _view(name: str, trials: Sequence[Row], failed: int, key: str) -> SweepView:
     best = min(trials, key=lambda row: row.rank or 0)
     varied = varied_settings(trials)
+    importance = rank_settings(trials)
+    drawn = [found.setting for found in importance] or varied
+    early = sum(_is_early(row) for row in trials)
     return SweepView(
         name=name,
-        trials=len(trials),
+        finished=len(trials) - early,
+        early=early,
         failed=failed,
-        early=sum(_is_early(row) for row in trials),
         best=best,
         varied={setting: best.result.config.get(setting) for setting in varied},
-        importance=rank_settings(trials),
+        importance=importance,
         # Markup: numbers and the names of settings, which matplotlib escapes.
-        plots=[(setting, Markup(_draw(setting, trials, best, key))) for setting in varied[:MOST_PLOTS]],
+        plots=[(setting, Markup(_draw(setting, trials, best, key))) for setting in drawn[:MOST_PLOTS]],
+        left_out=max(0, len(drawn) - MOST_PLOTS),
     )
 
 
@@ -102,7 +109,7 @@ def _is_early(row: Row) -> bool:
 
 
 def _mark_places(axes: Axes, places: Sequence[float], labels: Sequence[str]) -> None:
-    """Words, the few values that there are, or whatever matplotlib finds."""
+    """Words, the few short values that there are, or whatever matplotlib finds."""
     different = sorted({place for place in places if not math.isnan(place)})
     if labels:
         tilted: dict[str, Any] = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"}
@@ -111,10 +118,11 @@ def _mark_places(axes: Axes, places: Sequence[float], labels: Sequence[str]) -> 
         return
     if different[0] > 0 and different[-1] / different[0] > _LOG_SCALE_FROM:
         axes.set_xscale("log")
-    if 1 < len(different) <= _MOST_TICKS:
+    ticks = [f"{value:g}" for value in different]
+    if 1 < len(different) <= _MOST_TICKS and sum(map(len, ticks)) <= _MOST_LETTERS:
         if different[0] > 0:
             axes.set_xscale("log")  # so that 1, 2, 4, 8 do not crowd each other
-        axes.set_xticks(different, [f"{value:g}" for value in different])
+        axes.set_xticks(different, ticks)
         axes.xaxis.set_minor_locator(NullLocator())
 
 

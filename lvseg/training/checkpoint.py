@@ -26,16 +26,15 @@ from numpy.typing import NDArray
 
 from lvseg.errors import RunError
 from lvseg.store import file_sha256
-from lvseg.training.state import CHECKPOINT_WEIGHTS
+from lvseg.training.state import CHECKPOINT_WEIGHTS, STATE_NAME
 
 if TYPE_CHECKING:
     from lvseg.store import UPath
     from lvseg.training.engine import Engine
 
 _TRAINING_NAME = "training.npz"
-_STATE_NAME = "state.json"
 _HASHES_NAME = "hashes.json"
-_HASHED = (CHECKPOINT_WEIGHTS, _TRAINING_NAME, _STATE_NAME)
+_HASHED = (CHECKPOINT_WEIGHTS, _TRAINING_NAME, STATE_NAME)
 _SHOWN_DIGITS = 16
 """Of a hash in an error: enough to tell two files apart."""
 _SHOWN_SHAPES = 3
@@ -52,7 +51,7 @@ def save_checkpoint(folder: Path, engine: Engine, state: dict[str, Any]) -> None
         engine.model.save_weights(folder / CHECKPOINT_WEIGHTS)
     numbered: dict[str, Any] = {f"{n:05d}": values for n, values in enumerate(training_values(engine))}
     np.savez(folder / _TRAINING_NAME, **numbered)
-    (folder / _STATE_NAME).write_text(json.dumps(state), encoding="utf-8")
+    (folder / STATE_NAME).write_text(json.dumps(state), encoding="utf-8")
     hashes = {name: file_sha256(folder / name) for name in _HASHED}
     (folder / _HASHES_NAME).write_text(json.dumps(hashes, indent=2) + "\n", encoding="utf-8")
 
@@ -68,7 +67,7 @@ def load_checkpoint(folder: Path, engine: Engine) -> dict[str, Any]:
         load_weights(folder / CHECKPOINT_WEIGHTS, engine.model)
         with np.load(folder / _TRAINING_NAME, allow_pickle=False) as file:
             set_training_values(engine, [file[name] for name in sorted(file.files)])
-        return dict(json.loads((folder / _STATE_NAME).read_text(encoding="utf-8")))
+        return dict(json.loads((folder / STATE_NAME).read_text(encoding="utf-8")))
     except _UNREADABLE as error:
         raise RunError(f"{folder}: damaged checkpoint: {_one_line(error)}") from None
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from lvseg.errors import TrainingError
+from lvseg.training.calls import Calls
 from lvseg.training.context import RunContext, Shard
 from lvseg.training.engine import Engine
 from lvseg.training.monitor import Monitor
@@ -48,7 +49,7 @@ class Trained:
 
 
 def train_epoch(
-    engine: Engine, shard: Shard, context: RunContext, monitor: Monitor, state: RunState, steps: int
+    engine: Engine, shard: Shard, context: RunContext, monitor: Monitor, state: RunState, steps: int, calls: Calls
 ) -> Trained:
     """Make the steps of the epoch after ``state.epoch``, from ``state.step`` on.
 
@@ -62,6 +63,7 @@ def train_epoch(
         monitor: Is told how far it is.
         state: Where the run stands.
         steps: Of a whole epoch.
+        calls: How long they are.
 
     Raises:
         NotFiniteError: a loss is not finite; names step and images.
@@ -73,18 +75,19 @@ def train_epoch(
     parts: list[tf.Tensor] = []
     done, told, said = state.step, Told.NOTHING, None
     with closing(shard.train.chunks(order, config.steps_per_call)) as chunks:
-        for chunk in chunks:
-            signals = np.array([context.must_stop(), context.wants_look()], np.float32)
+        for chunk in calls.of(chunks):
+            pace = calls.seconds_per_step if context.rank == 0 else 0.0
+            signals = np.array([context.must_stop(), context.wants_look(), pace], np.float32)
             counts, saying = engine.train_steps(chunk, epoch, signals)
             parts.append(counts)
             done += chunk.steps
             monitor.steps_done(epoch, done, steps, counts)
-            told, broken = _hear(context, said)
+            told, broken = _hear(context, calls, said)
             said = saying
             if broken or told is not Told.NOTHING:
                 break
     if told is Told.NOTHING:
-        told, _ = _hear(context, said)
+        told, _ = _hear(context, calls, said)
     sums, broken_steps = _sums(engine, order, parts)
     if broken_steps.any():
         step = state.step + int(np.argmax(broken_steps > 0))
@@ -95,14 +98,15 @@ def train_epoch(
     return Trained(steps=done, sums=sums, seconds=seconds, told=told)
 
 
-def _hear(context: RunContext, said: tf.Tensor | None) -> tuple[Told, bool]:
+def _hear(context: RunContext, calls: Calls, said: tf.Tensor | None) -> tuple[Told, bool]:
     """What the workers said together; and whether a loss was not finite."""
     if said is None:
         return Told.NOTHING, False
-    stop, look, broken = said.numpy() > 0
-    if stop:
-        return Told.STOP, bool(broken)
-    return (Told.SAVE if look and context.must_save() else Told.NOTHING), bool(broken)
+    stop, look, pace, broken = said.numpy()
+    calls.agreed(float(pace))
+    if stop > 0:
+        return Told.STOP, broken > 0
+    return (Told.SAVE if look > 0 and context.must_save() else Told.NOTHING), broken > 0
 
 
 def _sums(engine: Engine, order: EpochOrder, parts: list[tf.Tensor]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -41,6 +41,11 @@ class Chunk:
     steps: int
     """Steps to make."""
 
+    def part(self, start: int, steps: int) -> Chunk:
+        """Some of the steps, in the same shape: what is compiled for the whole serves them too."""
+        order = self.order.cut(start, start + len(self.order.rows))
+        return dataclasses.replace(self, order=order, steps=steps)
+
 
 class Feed(Protocol):
     """One worker's images of one part."""

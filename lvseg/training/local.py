@@ -74,7 +74,7 @@ def train_locally(run: Run, say: Callable[[str], None]) -> RunResult:
     threads = run.config.cpus_per_worker or os.cpu_count() or 1
     ingest = plan_here(run)
     say(str(ingest))
-    say(f"this process, {threads} threads; {run.config.precision}, {run.config.steps_per_call} steps a call")
+    say(f"this process, {threads} threads; {run.config.precision}, up to {run.config.steps_per_call} steps a call")
     stop = threading.Event()
     with at_sigterm(stop.set):
         return train_here(run, LocalContext(run.folder / CHECKPOINTS_NAME, stop), ingest.mode, threads)

@@ -19,6 +19,7 @@ from lvseg.errors import TrainingError
 from lvseg.evaluation import DiceSummary, pooled_dice, summarise
 from lvseg.results import EpochRow
 from lvseg.slices import CAVITY, MYOCARDIUM
+from lvseg.training.calls import Calls
 from lvseg.training.checkpoint import load_checkpoint, save_checkpoint, set_training_values, training_values
 from lvseg.training.context import RunContext, Shard
 from lvseg.training.engine import Engine
@@ -71,19 +72,20 @@ def train(
     with context.latest_checkpoint() as folder:
         if folder is not None:
             state = RunState(**load_checkpoint(folder, engine))
-    parameters = state.parameters = engine.model.count_params()
+    state.parameters = engine.model.count_params()
     if state.is_done(config):
-        return Outcome(state=state, parameters=parameters)
+        return Outcome(state=state)
     try:
         monitor.phase("loading images")
         trainer = _Trainer(engine, load_shard(), context, monitor, state)
-        monitor.started(engine, trainer.shard.val, state.epoch)
+        with engine.scored_weights():
+            monitor.started(engine, trainer.shard.val, state.rows(), midway=state.step > 0)
         stopped = trainer.run()
     except TrainingError as error:
-        return Outcome(state=state, parameters=parameters, error=str(error))
+        return Outcome(state=state, error=str(error))
     finally:
         monitor.close()
-    return Outcome(state=state, parameters=parameters, stopped=stopped)
+    return Outcome(state=state, stopped=stopped)
 
 
 class _Trainer:
@@ -93,6 +95,7 @@ class _Trainer:
         self.steps = steps_per_epoch(shard.train_images, self.config.batch_size)
         self.pixels = int(np.prod(engine.shape))
         self.snapshot: list[NDArray[np.generic]] = []
+        self.calls = Calls()
 
     def run(self) -> bool:
         """Train to the end; whether the run was stopped before."""
@@ -120,7 +123,7 @@ class _Trainer:
             tried = f" after {state.rollbacks} rollbacks" if state.rollbacks else ""
             raise TrainingError(f"{error}{tried}") from None
         set_training_values(self.engine, self.snapshot)
-        state.step, state.partial, state.partial_seconds = 0, [], 0.0
+        state.at_epochs_end()
         state.rollbacks += 1
         self.engine.schedule.scale.assign(ROLLBACK_FACTOR**state.rollbacks)
         self.monitor.note("rollback", f"{error}; back to epoch {state.epoch}, learning rate halved")
@@ -144,13 +147,13 @@ class _Trainer:
         """The epoch's steps; on the way the state is saved when the context says so."""
         state = self.state
         while True:
-            trained = train_epoch(self.engine, self.shard, self.context, self.monitor, state, self.steps)
+            trained = train_epoch(self.engine, self.shard, self.context, self.monitor, state, self.steps, self.calls)
             if trained.steps == self.steps:
-                state.step, state.partial, state.partial_seconds = 0, [], 0.0
+                state.at_epochs_end()
                 if not self.engine.weights_are_finite():  # the same on every worker
                     raise NotFiniteError(f"weights are not finite after epoch {state.epoch + 1}")
                 return trained
-            state.step, state.partial, state.partial_seconds = trained.steps, trained.sums.tolist(), trained.seconds
+            state.at_step(trained.steps, trained.sums.tolist(), trained.seconds)
             self._save({"epoch": state.epoch, "step": state.step, "improved": False, "best_mark": -1})
             stopped = trained.told is Told.STOP
             self.monitor.note("stop" if stopped else "save", f"epoch {state.epoch + 1}, step {state.step}")

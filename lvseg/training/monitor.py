@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from lvseg.errors import RunError
 from lvseg.evaluation import pooled_dice
 from lvseg.logs import epoch_line, logger, make_line, utc_now
-from lvseg.results import EpochRow, picture_path, read_history, write_history
+from lvseg.results import EpochRow, picture_path, write_history
 from lvseg.slices import CAVITY
 from lvseg.store import UPath, is_local, write_bytes
 from lvseg.training.pace import Pace
@@ -41,8 +40,8 @@ class Monitor:
     def phase(self, phase: Phase) -> None:
         """Something that takes its time begins."""
 
-    def started(self, engine: Engine, val: Feed, epochs_done: int) -> None:
-        """Model and images are there; the epoch after ``epochs_done`` begins."""
+    def started(self, engine: Engine, val: Feed, rows: Sequence[EpochRow], *, midway: bool) -> None:
+        """Model and images are there; the epoch after ``rows``, the history, begins, or goes on midway."""
 
     def steps_done(self, epoch: int, step: int, steps: int, counts: tf.Tensor) -> None:
         """Some steps of an epoch were started; ``counts`` is the last call's ``image_counts``."""
@@ -92,25 +91,25 @@ class FolderMonitor(Monitor):
         """Note it."""
         self._write(phase=phase)
 
-    def started(self, engine: Engine, val: Feed, epochs_done: int) -> None:
-        """Note where the run begins, and show the model and its settings."""
-        config = engine.config
+    def started(self, engine: Engine, val: Feed, rows: Sequence[EpochRow], *, midway: bool) -> None:
+        """Note where the run begins, and show the model and its settings.
+
+        The last epoch of the history is shown again: the run may have been killed before it was shown. Midway the
+        weights are not those of its end, and a run that saves midway has shown it.
+        """
+        config, done = engine.config, len(rows)
+        again = done > 0 and not midway
         self._batch_size = config.batch_size
-        scores = self._scores_of_before(epochs_done)
-        self._write(phase="compiling", epochs_done=epochs_done, epoch=epochs_done + 1, **scores)
-        self._record("resume" if epochs_done else "start", model=config.model, workers=config.workers)
+        self._write(phase="compiling", epochs_done=done, epoch=done + 1, **_val_dice(rows))
+        self._record("resume" if done or midway else "start", model=config.model, workers=config.workers)
         with self._spared("tensorboard"):
             board = self._open_board()
             if config.profile:
                 self._profiler = Profiler(board.path, self.epochs, lambda text: self._record("profile", text=text))
-            board.start(engine, epochs_done)
-        self._begin(epochs_done + 1)
-
-    def _scores_of_before(self, epochs_done: int) -> dict[str, float | None]:
-        try:
-            return _val_dice(read_history(self.folder)[:epochs_done])
-        except RunError:
-            return {}
+            board.start(engine, done, again=again)
+        if again:
+            self._tell_of(rows, engine, val)
+        self._begin(done + 1)
 
     def _begin(self, epoch: int) -> None:
         """An epoch begins: at once when the one before was shown, since the loop does nothing in between."""
@@ -144,12 +143,7 @@ class FolderMonitor(Monitor):
         if self._profiler:
             self._profiler.stop()
         self._pace.end()
-        with self._spared("history"):
-            write_history(self.folder, rows)
-        with self._spared("tensorboard"):
-            self._show(rows, engine, val)
-        for listener in self._listeners:
-            listener.epoch_done(row)
+        self._tell_of(rows, engine, val)
         logger.info(epoch_line(self.folder.name, row, self.epochs, self._pace.seconds_left()))
         done = row.epoch >= self.epochs
         self._write(
@@ -164,6 +158,15 @@ class FolderMonitor(Monitor):
         )
         if not done:
             self._begin(row.epoch + 1)
+
+    def _tell_of(self, rows: Sequence[EpochRow], engine: Engine, val: Feed) -> None:
+        """The last of the epochs, everywhere but in the log; the engine has the weights that were scored."""
+        with self._spared("history"):
+            write_history(self.folder, rows)
+        with self._spared("tensorboard"):
+            self._show(rows, engine, val)
+        for listener in self._listeners:
+            listener.epoch_done(rows[-1])
 
     def _show(self, rows: Sequence[EpochRow], engine: Engine, val: Feed) -> None:
         board, epoch = self._open_board(), rows[-1].epoch

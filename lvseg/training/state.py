@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,8 @@ from lvseg.results import CaseCounts, EpochRow
 
 CHECKPOINT_WEIGHTS = "model.weights.h5"
 """Name of the weights file in a checkpoint."""
+STATE_NAME = "state.json"
+"""Name of the file of the run's state in a checkpoint."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -49,6 +52,14 @@ class RunState:
         """The counts by case, typed."""
         return {case: CaseCounts(**counts) for case, counts in self.best_counts_by_case.items()}
 
+    def at_step(self, step: int, partial: Sequence[float], seconds: float) -> None:
+        """Enter how far the epoch after is."""
+        self.step, self.partial, self.partial_seconds = step, list(partial), seconds
+
+    def at_epochs_end(self) -> None:
+        """Enter that none is begun."""
+        self.at_step(0, [], 0.0)
+
     def is_done(self, config: TrainConfig) -> bool:
         """Whether the last epoch is done, or the score has not risen for so long that the run may end early."""
         patience = config.early_stopping
@@ -62,8 +73,6 @@ class Outcome:
 
     state: RunState
     """After the last epoch."""
-    parameters: int | None
-    """Number of weights, where it is known."""
     stopped: bool = False
     """Whether the run was told to stop: it is not done, and its state is saved."""
     error: str | None = None

@@ -57,9 +57,15 @@ class Board:
         self._writer = tf.summary.create_file_writer(str(self.path))
         self._copied: dict[Path, int] = {}
 
-    def start(self, engine: Engine, epochs_done: int) -> None:
-        """Say what is trained, and that what an earlier start told of later epochs is not valid any more."""
-        start = Event(wall_time=time.time(), step=epochs_done + 1)
+    def start(self, engine: Engine, epochs_done: int, *, again: bool = False) -> None:
+        """Say what is trained, and that what an earlier start told of later epochs is not valid any more.
+
+        Args:
+            engine: model and settings.
+            epochs_done: by earlier starts.
+            again: the last of these will be told of again.
+        """
+        start = Event(wall_time=time.time(), step=epochs_done + (not again))
         start.session_log.status = SessionLog.START
         tf.raw_ops.ImportEvent(writer=self._writer._resource, event=start.SerializeToString())
         if epochs_done == 0:

@@ -30,7 +30,7 @@ def make_run(root: Path, config: TrainConfig, seed: int = 0) -> Run:
     keras.utils.set_random_seed(seed)
     (root / "best").mkdir()
     build_model(config, (SIZE, SIZE)).save_weights(root / "best" / CHECKPOINT_WEIGHTS)
-    finish_run(run, Outcome(state=RunState(epoch=1), parameters=1), root / "best")
+    finish_run(run, Outcome(state=RunState(epoch=1, parameters=1)), root / "best")
     return run
 
 

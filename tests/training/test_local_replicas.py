@@ -1,7 +1,6 @@
 """A worker with several GPUs gives the numbers of one with one GPU, and of several workers."""
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,21 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.ports import free_ports
+
 pytestmark = pytest.mark.slow
 
 LAYOUTS = [(1, 1), (1, 2), (2, 2)]
 """(workers, devices of each)."""
 TOLERANCE = 2e-5
-
-
-def free_ports(count: int) -> list[str]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [str(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from tensorboard.plugins.hparams import metadata as hparams_metadata
 from tensorboard.util.tensor_util import make_ndarray
 
 from lvseg.config import TrainConfig
-from lvseg.results import TENSORBOARD_FOLDER, EpochRow, picture_path, read_history, write_history
+from lvseg.results import TENSORBOARD_FOLDER, EpochRow, picture_path, read_history
 from lvseg.store import UPath
 from lvseg.training import monitor as module
 from lvseg.training.feed import MemoryFeed
@@ -56,7 +56,7 @@ def show(folder: Path, epochs: range, rows: list[EpochRow], engine: StubEngine) 
     """One start of a run: it does these epochs; ``rows`` is the history that it ends with."""
     monitor = FolderMonitor(folder, EPOCHS, PICTURE_EVERY)
     val = MemoryFeed(make_images(range(4)))
-    monitor.started(engine, val, epochs.start - 1)  # type: ignore[arg-type]
+    monitor.started(engine, val, rows[: epochs.start - 1], midway=False)  # type: ignore[arg-type]
     for epoch in epochs:
         for step in range(1, STEPS + 1):
             monitor.steps_done(epoch, step, STEPS, COUNTS)
@@ -163,13 +163,37 @@ def test_events_are_kept_over_restarts(resumed: tuple[Path, list[EpochRow]]) -> 
 
 
 def test_the_best_dice_of_before_is_known_after_a_restart(tmp_path: Path) -> None:
-    write_history(tmp_path, [make_row(epoch, val_dice=dice) for epoch, dice in enumerate((0.5, math.nan, 0.3), 1)])
+    rows = [make_row(epoch, val_dice=dice) for epoch, dice in enumerate((0.5, math.nan, 0.3), 1)]
     monitor = FolderMonitor(tmp_path, EPOCHS, 0)
-    monitor.started(StubEngine(), MemoryFeed(make_images(range(1))), 3)  # type: ignore[arg-type]
+    monitor.started(StubEngine(), MemoryFeed(make_images(range(1))), rows, midway=False)  # type: ignore[arg-type]
     progress = read_progress(tmp_path)
     assert progress is not None
     assert (progress.phase, progress.epochs_done, progress.epoch) == ("compiling", 3, 4)
     assert (progress.val_dice, progress.best_val_dice) == (0.3, 0.5)
+
+
+def test_an_epoch_that_was_not_shown_before_a_kill_is_shown_after_it(tmp_path: Path) -> None:
+    rows = [make_row(epoch) for epoch in range(1, EPOCHS + 1)]
+    show(tmp_path, range(1, 2), rows[:1], StubEngine())
+    show(tmp_path, range(3, EPOCHS + 1), rows, StubEngine())
+    assert read_history(tmp_path) == rows
+    events = EventAccumulator(str(tmp_path / TENSORBOARD_FOLDER), size_guidance={"tensors": 0}).Reload()
+    assert [step for step, _ in series(events, scalar_tag("val_dice"))] == [1, 2, 3, 4, 5]
+    assert [step for step, _ in series(events, PICTURES_TAG)] == [2, 4, 5]
+
+
+def test_a_run_that_goes_on_midway_shows_nothing_of_before(tmp_path: Path) -> None:
+    """Its weights are not those of the last epoch."""
+    monitor, val = FolderMonitor(tmp_path, EPOCHS, PICTURE_EVERY), MemoryFeed(make_images(range(1)))
+    monitor.started(StubEngine(), val, [make_row(1), make_row(2)], midway=True)  # type: ignore[arg-type]
+    assert not (tmp_path / "pictures").exists()
+    assert not (tmp_path / "history.csv").exists()
+
+
+def test_a_run_that_goes_on_in_its_first_epoch_resumes(tmp_path: Path) -> None:
+    monitor, val = FolderMonitor(tmp_path, EPOCHS, PICTURE_EVERY), MemoryFeed(make_images(range(1)))
+    monitor.started(StubEngine(), val, [], midway=True)  # type: ignore[arg-type]
+    assert [event.kind for event in read_events(tmp_path)] == ["resume"]
 
 
 def test_pictures_come_when_due_and_at_the_end(watched: tuple[Path, Outcome]) -> None:
