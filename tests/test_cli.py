@@ -189,7 +189,7 @@ def test_a_run_that_has_finished_needs_no_ray(
 
     run = Run(folder=tmp_path / "runs/one", config=TrainConfig(), records=records, manifest=read_manifest(records))
     open_run(run)
-    finish_run(run, Outcome(state=RunState(), parameters=1), None)
+    finish_run(run, Outcome(state=RunState(parameters=1)), None)
     assert cli.main(["train", str(records), "--runs", str(tmp_path / "runs"), "--name", "one"]) == 0
     assert str(run.folder) in capsys.readouterr().out
 

@@ -155,6 +155,11 @@ def test_several_faults_are_told_at_once_on_one_line() -> None:
         ({"batch_size": 3, "workers": 4}, "workers must be at most batch_size, got 4 and 3"),
         ({"node_label": ("zone=a", "zone")}, "node_label must be key=value, got 'zone'"),
         ({"workers": 2, "min_workers": 3}, "min_workers must be at most workers, got 3 and 2"),
+        (
+            {"workers": 2, "min_workers": 1, "placement": "strict-spread"},
+            "min_workers needs placement pack or spread, got strict-spread: Ray counts cores and GPUs that are left, "
+            "not nodes, and would wait for places that cannot be",
+        ),
         ({"workers": 0, "gpu": True}, "gpu needs at least one worker, got workers 0"),
         ({"model": "fcn", "norm": "group"}, "norm is for the models unet and unet-light, got model 'fcn'"),
         ({"model": "fc", "unet_width": 16}, "unet_width is for the models unet and unet-light, got model 'fc'"),

@@ -58,6 +58,7 @@ def outcome(*dices: float, error: str | None = None) -> Outcome:
     rows = [row(epoch, dice) for epoch, dice in enumerate(dices, start=1)]
     best = max(range(len(dices)), key=dices.__getitem__) + 1 if dices else 0
     state = RunState(
+        parameters=123,
         epoch=len(rows),
         best_epoch=best,
         best_undefined=1,
@@ -65,7 +66,7 @@ def outcome(*dices: float, error: str | None = None) -> Outcome:
         best_counts_by_case={"A": {"images": 1, "intersection": 2, "predicted": 3, "labelled": 4}},
         history=[*map(dataclasses.asdict, rows)],
     )
-    return Outcome(state=state, parameters=123, error=error)
+    return Outcome(state=state, error=error)
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ def train(sweep: Sweep, number: int, rate: float, dice: list[float], *, ends: bo
         (aside / "state.json").write_text(json.dumps(dataclasses.asdict(state)))
         context.report({"epoch": epoch, "improved": improved}, aside)
     if ends:
-        finish_run(run, Outcome(state=state, parameters=7), context.best_checkpoint)
+        finish_run(run, Outcome(state=state), context.best_checkpoint)
 
 
 def test_a_trial_that_is_ended_early_is_as_good_as_its_best_epoch(sweep: Sweep) -> None:
@@ -156,6 +156,6 @@ def test_the_cost_is_told_beforehand(sweep: Sweep) -> None:
 def test_a_cross_validation_is_a_run_for_each_fold(sweep: Sweep) -> None:
     folded = dataclasses.replace(sweep, space={}, base=dataclasses.replace(sweep.base, folds=3))
     assert (folded.trials, folded.draws) == (3, 1)
-    assert folded.trial_name(0, 2) == "fold-3"
-    assert dataclasses.replace(folded, space=RATE).trial_name(1, 0) == "trial-00001-fold-1"
+    assert folded.trial_name(0, 2) == "fold-2"
+    assert dataclasses.replace(folded, space=RATE).trial_name(1, 0) == "trial-00001-fold-0"
     assert cost(folded).images_per_epoch == 8

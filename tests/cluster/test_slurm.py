@@ -39,6 +39,7 @@ def run(folder: Path, script: str, *arguments: str, **variables: str) -> tuple[i
         "SLURM_JOB_ID": "41",
         "SLURM_JOB_NUM_NODES": "2",
         "SLURM_CPUS_PER_TASK": "32",
+        "SLURM_GPUS_ON_NODE": "4",
         "SLURM_SUBMIT_DIR": str(ROOT),
         "SLURM_TMPDIR": str(folder / "scratch"),
     }
@@ -81,9 +82,17 @@ def test_convert_and_tune(tmp_path: Path) -> None:
     _, converted = run(tmp_path / "a", "convert.sbatch", "/s/source", "/s/records")
     _, tuned = run(tmp_path / "b", "tune.sbatch", "/s/records", "/s/runs", "sweep", "--trials", "64")
     assert any(note.endswith("convert /s/source /s/records") and note.startswith("lvseg") for note in converted)
-    assert any("--num-gpus 0 --" in note for note in converted)
+    assert any("--num-gpus 4 --" in note for note in converted)
     expected = "tune /s/records --runs /s/runs --name sweep --gpu --cpus-per-worker 8 --trials 64"
     assert any(note.endswith(expected) and note.startswith("lvseg") for note in tuned)
+
+
+def test_nodes_without_gpus(tmp_path: Path) -> None:
+    _, trained = run(tmp_path / "a", "train.sbatch", "/s/records", "/s/runs", "one", SLURM_GPUS_ON_NODE="0")
+    _, tuned = run(tmp_path / "b", "tune.sbatch", "/s/records", "/s/runs", "sweep", SLURM_GPUS_ON_NODE="0")
+    assert any("--num-gpus 0 --" in note for note in trained)
+    assert any(note.endswith("--name one --workers 2 --cpus-per-worker 32") for note in trained)
+    assert any(note.endswith("--name sweep --cpus-per-worker 1") for note in tuned)
 
 
 def test_the_exit_status_is_the_verbs(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Table and plots, as data."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from lvseg.dashboard.figures import METRICS, _dimension, draw_curves, draw_importance, draw_parallel
 from lvseg.dashboard.table import SETTING, columns, rows
 from lvseg.dashboard.trials import Reader, Section
+from lvseg.report.curves import COLORS
 from lvseg.results import EpochRow
 from lvseg.store import location
 from tests.dashboard.conftest import SweepFolders
@@ -44,6 +46,8 @@ def test_the_table_has_the_settings_that_differ(sweep: SweepFolders) -> None:
     }
     assert (table[8]["state"], table[8]["rank"], table[8]["epochs"]) == ("running", None, 2)
     assert (table[9]["state"], table[9]["error"]) == ("failed", "out of memory")
+    place = fields.index("interval")
+    assert fields[place + 1 : place + 4] == ["pooled", "best_epoch", "images_per_second"], "the reason lies over them"
 
 
 def test_every_column_of_the_history_that_can_be_chosen_is_one() -> None:
@@ -60,6 +64,13 @@ def test_curves_of_the_best_have_names_and_colours_the_others_are_one_trace(swee
     others = figure.data[0]
     assert others.y.count(None) == 4, "a gap between two runs"
     assert set(others.customdata) == {f"trial-{n:05d}" for n in (5, 6, 7, 8)}
+
+
+def test_failed_runs_have_names_and_colours_where_there_are_no_others(sweep: SweepFolders) -> None:
+    section = section_of(sweep)
+    failed = dataclasses.replace(section.of("failed")[0], history=section.trials[0].history)
+    figure = draw_curves(dataclasses.replace(section, trials=(failed,)), "val_dice")
+    assert [(trace.name, trace.line.color) for trace in figure.data] == [("trial-00009", COLORS[0])]
 
 
 def test_a_selected_run_has_a_thick_curve_of_its_own(sweep: SweepFolders) -> None:

@@ -47,7 +47,7 @@ def train(run: Run, plan: TrialPlan, scores: Scores) -> None:
     mischief(run, state.epoch)
     while not state.is_done(run.config):
         one_epoch(run, plan, scores, context, state)
-    finish_run(run, Outcome(state=state, parameters=1), context.best_checkpoint)
+    finish_run(run, Outcome(state=state), context.best_checkpoint)
 
 
 def one_epoch(run: Run, plan: TrialPlan, scores: Scores, context: LocalContext, state: RunState) -> None:

@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 
-from lvseg.distributed.capacity import Allotment, Need, Node, allot, places
+from lvseg.distributed.capacity import Allotment, Need, allot, places
+from lvseg.distributed.placement import Node
 from lvseg.errors import ConfigError
 
 FOUR = [Node(cpus=4)] * 4

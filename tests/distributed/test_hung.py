@@ -14,15 +14,16 @@ import psutil
 import pytest
 
 from lvseg.config import TrainConfig
-from lvseg.errors import RunError
 from lvseg.records import Manifest
 from lvseg.results import read_history
 from lvseg.run_folder import Run, changed_flags
 from lvseg.training.local import train_locally
 from lvseg.training.status import read_events
 from tests.distributed.weights import assert_same_weights
+from tests.histories import epochs_done
+from tests.processes import family, kill_all, running
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = pytest.mark.cluster
 
 DEADLINE_S = 240
 # Long enough for a start on a busy machine, short enough for a test.
@@ -34,6 +35,8 @@ CONFIG = TrainConfig(
     steps_per_call=1,
     cpus_per_worker=1,
     precision="float32",
+    optimizer="sgd",
+    learning_rate=0.02,
     workers=2,
     collective_timeout_s=8,
     max_failures=6,
@@ -53,20 +56,7 @@ def training(records: Path, folder: Path, repository: Path) -> Iterator[subproce
             yield process
         finally:
             if process.poll() is None:
-                for member in [*psutil.Process(process.pid).children(recursive=True), process]:
-                    member.kill()
-
-
-def epochs_done(folder: Path) -> int:
-    try:
-        return len(read_history(folder))
-    except RunError:
-        return 0
-
-
-def workers_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    family = psutil.Process(process.pid).children(recursive=True)
-    return [member for member in family if "RayTrainWorker" in " ".join(member.cmdline())]
+                kill_all(family(process.pid))
 
 
 def is_chief(worker: psutil.Process, folder: Path) -> bool:
@@ -84,7 +74,7 @@ def test_a_worker_that_hangs_is_replaced(made: tuple[Path, Manifest], tmp_path: 
             assert run.poll() is None, f"the run ended early with {run.returncode}"
             assert time.monotonic() < deadline, "no second epoch"
             time.sleep(0.02)
-        workers = {is_chief(worker, folder): worker for worker in workers_of(run)}
+        workers = {is_chief(worker, folder): worker for worker in running(run.pid, "RayTrainWorker")}
         assert len(workers) == 2
         workers[True].send_signal(signal.SIGSTOP)
         assert epochs_done(folder) < CONFIG.epochs, "too late"

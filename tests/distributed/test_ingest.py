@@ -53,6 +53,7 @@ def test_the_numbers_are_said() -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("cluster")
 def test_workers_and_trials_on_a_node_count_together(made: tuple[Path, Manifest]) -> None:
     records, manifest = made
     total = sum(part.pixel_bytes for part in manifest.splits.values())
@@ -66,6 +67,7 @@ def test_workers_and_trials_on_a_node_count_together(made: tuple[Path, Manifest]
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("cluster")
 def test_the_pass_gives_the_rows_in_order(made: tuple[Path, Manifest]) -> None:
     records, manifest = made
     for rows in (range(19), range(5, 18), range(0)):
@@ -76,6 +78,7 @@ def test_the_pass_gives_the_rows_in_order(made: tuple[Path, Manifest]) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("cluster")
 def test_a_broken_file_is_named_by_the_pass(made: tuple[Path, Manifest], tmp_path: Path) -> None:
     records, manifest = made
     for file in records.iterdir():

@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from lvseg.records import Manifest
-from lvseg.results import read_result
+from tests.ports import free_port
+from tests.processes import family, kill_all
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -32,12 +31,6 @@ class Head:
     dashboard: str
     agent: str
     environment: dict[str, str]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def status_of(url: str, token: str | None) -> int | None:
@@ -86,7 +79,7 @@ def head() -> Iterator[Head]:
                 time.sleep(0.5)
             yield Head(dashboard=url, agent=f"http://127.0.0.1:{agent}", environment=environment)
         finally:
-            process.send_signal(signal.SIGTERM)
+            kill_all(family(process.pid))
             process.wait(60)
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -125,31 +118,6 @@ def test_the_agent_of_a_node_asks_for_it_too_but_tells_a_probe_its_health(head: 
     assert status_of(f"{head.dashboard}/api/gcs_healthz", None) == 200
 
 
-def test_train_and_tune_as_jobs(
-    head: Head, converted: tuple[Path, Manifest], working_dir: Path, tmp_path: Path
-) -> None:
-    records, runs = str(converted[0]), str(tmp_path / "runs")
-    trained = submit(
-        head,
-        working_dir,
-        *("python", "jobs/train.py", records, "--runs", runs, "--name", "job", "--epochs", "2", "--workers", "2"),
-    )
-    assert trained.returncode == 0, trained.stdout + trained.stderr
-    result = read_result(tmp_path / "runs" / "job")
-    assert result.status == "finished"
-    assert result.workers == 2
-    assert result.epochs == 2
-    assert "val Dice" in trained.stdout
-
-    tuned = submit(
-        head,
-        working_dir,
-        *("python", "jobs/tune.py", records, "--runs", runs, "--name", "sweep", "--epochs", "1", "--trials", "2"),
-    )
-    assert tuned.returncode == 0, tuned.stdout + tuned.stderr
-    assert len(list((tmp_path / "runs" / "sweep").glob("trial-*/result.json"))) == 2
-
-
 def test_job_that_fails_says_so(head: Head, converted: tuple[Path, Manifest], working_dir: Path) -> None:
     relative = submit(head, working_dir, "python", "jobs/train.py", str(converted[0]), "--runs", "runs")
     assert relative.returncode != 0
@@ -175,13 +143,13 @@ def test_lvseg_submit(head: Head, tmp_path: Path) -> None:
     small = ("--patients", "1", "--size", "64", "--slices", "3", "--phases", "4")
     made = lvseg_submit(head, tmp_path, "--job-id", "made", "phantom", str(tmp_path / "made"), *small)
     assert made.returncode == 0, made.stdout + made.stderr
-    assert "1 patients, 12 images" in " ".join(made.stdout.split())
+    assert "1 patients, 12 images" in made.stdout
     assert made.stderr == ""
     assert (tmp_path / "made" / "truth.json").is_file()
 
     again = lvseg_submit(head, tmp_path, "--attach", "made")
     assert again.returncode == 0
-    assert "1 patients, 12 images" in " ".join(again.stdout.split())
+    assert "1 patients, 12 images" in again.stdout
 
     (tmp_path / "settings.yaml").write_text("epochs: 2\n")
     failed = lvseg_submit(head, tmp_path, "train", str(tmp_path / "none"), "--config", "settings.yaml")

@@ -13,6 +13,7 @@ import ray
 from lvseg.config import TrainConfig, TuneConfig, read_yaml
 from lvseg.distributed.groups import GroupSweeper, groups_of_this_job
 from lvseg.distributed.tune import plan_resources, run_sweep
+from lvseg.errors import TrainingError
 from lvseg.leaderboard import build
 from lvseg.records import Manifest
 from lvseg.results import RunResult, read_history
@@ -33,7 +34,7 @@ CONDITIONAL = {
 
 
 @pytest.fixture
-def sweep(made: tuple[Path, Manifest], tmp_path: Path) -> Sweep:
+def sweep(cluster: None, made: tuple[Path, Manifest], tmp_path: Path) -> Sweep:
     return Sweep(folder=tmp_path / "runs" / "sweep", base=BASE, space=RATE, tune=TuneConfig(trials=6), records=made[0])
 
 
@@ -44,6 +45,15 @@ def run(sweep: Sweep, **tune: object) -> list[RunResult]:
 
 def done(sweep: Sweep) -> dict[str, list[int]]:
     return {path.parent.name: epochs_done(path.parent) for path in sorted(Path(str(sweep.folder)).glob("*/done.txt"))}
+
+
+def test_a_cluster_that_does_not_grow_is_waited_for_so_long(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    resources = plan_resources(sweep)
+    nowhere = dataclasses.replace(sweep, base=dataclasses.replace(BASE, node_label=("kind=A100",)))
+    monkeypatch.setattr("lvseg.distributed.tune.PLACE_WAIT_S", 3)
+    with pytest.raises(TrainingError, match=r"has not grown: node_label: none of the 1 node\(s\) has kind=A100"):
+        run_sweep(nowhere, resources, trainable=pretend)
+    assert groups_of_this_job() == []
 
 
 @pytest.mark.parametrize("search", ["random", "tpe"])
@@ -147,7 +157,7 @@ def test_the_leaderboard_shows_mean_and_spread_over_folds(sweep: Sweep) -> None:
     from lvseg.leaderboard.folds import cross_validations
 
     one = dataclasses.replace(sweep, space={}, base=dataclasses.replace(BASE, folds=3, epochs=1))
-    assert [result.name for result in run(one)] == ["fold-1", "fold-2", "fold-3"]
+    assert [result.name for result in run(one)] == ["fold-0", "fold-1", "fold-2"]
     board = build(sweep.folder.parent)
     (found,) = cross_validations([row for group in board.groups for row in group.rows])
     assert (found.name, found.complete, len(found.dice), found.sd) == ("sweep", True, 3, 0.0)
@@ -166,7 +176,7 @@ def test_placement_groups_that_stay_behind_are_removed(cluster: None) -> None:
     ray.util.remove_placement_group(mine)
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_trials_fit_on_clusters_of_1_2_4_and_8_nodes(
     made: tuple[Path, Manifest], tmp_path: Path, repository: Path
 ) -> None:

@@ -4,19 +4,16 @@ import dataclasses
 import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
-import psutil
 import pytest
-import yaml
+import ray.train
 
-from lvseg.config import Ingest, TrainConfig
-from lvseg.distributed.train import run_training
+from lvseg.config import TrainConfig
+from lvseg.distributed.train import _remove_orphans, run_training
 from lvseg.errors import ConfigError, RecordsError, RunError, StoppedError, TrainingError
 from lvseg.models import build_model
 from lvseg.records import Manifest
@@ -28,8 +25,10 @@ from lvseg.training.local import train_locally
 from lvseg.training.status import read_events
 from tests.discs import write_records
 from tests.distributed.weights import assert_same_weights
+from tests.histories import epochs_done
+from tests.processes import kill_all, running
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
 
 # Everything that could depend on how a batch is shared out: augmentation, clipping, averages, a batch that is not even.
 SHORT = TrainConfig(
@@ -53,7 +52,16 @@ SHORT = TrainConfig(
     augment_noise=0.2,
 )
 # One core each, whatever the cluster: another number of threads would add rounding of its own.
-LONG = TrainConfig(model="fcn", epochs=12, batch_size=4, picture_every=0, cpus_per_worker=1, precision="float32")
+LONG = TrainConfig(
+    model="fcn",
+    epochs=12,
+    batch_size=4,
+    picture_every=0,
+    cpus_per_worker=1,
+    precision="float32",
+    optimizer="sgd",
+    learning_rate=0.02,
+)
 DEADLINE_S = 240
 LOSS_TOLERANCE = 5e-5
 # Rounding moves a pixel now and then whose two classes are as good as equal: one of 4,096, or of a cavity of some 200.
@@ -104,18 +112,18 @@ def test_run_folder_is_complete(one_worker: Path, made: tuple[Path, Manifest]) -
     assert result.parameters == build_model(SHORT, (64, 64)).count_params()
     for name in ("config.yaml", "best.weights.h5", "tensorboard", "pictures/epoch-0002.png", "pictures/epoch-0003.png"):
         assert (one_worker / name).exists(), name
-    assert len(list((one_worker / "checkpoints").glob("epoch-*"))) <= 2
+    kept = {int(path.name.split("-")[1]) for path in (one_worker / "checkpoints").glob("epoch-*")}
+    assert kept == {result.best_epoch, 3}
     scores = evaluate_run(one_worker, records)
     assert scores.summary.mean == pytest.approx(result.val_dice, abs=1e-6)
     assert scores.summary.pooled == pytest.approx(result.val_dice_pooled, abs=1e-6)
     assert scores.summary.by_case == pytest.approx(dict(result.val_dice_by_case), abs=1e-6)
 
 
-@pytest.mark.parametrize("workers", [2, 3])
-def test_more_workers_give_the_same_run(
-    workers: int, one_worker: Path, made: tuple[Path, Manifest], tmp_path: Path
-) -> None:
-    run = run_of(made, tmp_path / "many", dataclasses.replace(SHORT, workers=workers))
+def test_three_workers_give_the_same_run_from_tfrecords(one_worker: Path, tmp_path: Path) -> None:
+    records = tmp_path / "records"
+    manifest = write_records(records, train=19, val=7, size=64, shard_images=8, format="tfrecord")
+    run = run_of((records, manifest), tmp_path / "three", dataclasses.replace(SHORT, workers=3))
     run_training(run)
     assert_same_history(read_history(run.folder), read_history(one_worker))
     assert_same_weights(run.folder, one_worker)
@@ -128,29 +136,9 @@ def test_without_ray_the_run_is_the_same(one_worker: Path, made: tuple[Path, Man
     assert_same_weights(run.folder, one_worker)
 
 
-@pytest.mark.parametrize("ingest", ["disk", "stream"])
-def test_two_workers_that_keep_no_images_in_memory_give_the_same_run(
-    ingest: Ingest, one_worker: Path, made: tuple[Path, Manifest], tmp_path: Path
-) -> None:
-    said: list[str] = []
-    run = run_of(made, tmp_path / ingest, dataclasses.replace(SHORT, workers=2, ingest=ingest, steps_per_call=2))
-    run_training(run, say=said.append)
-    assert said[0].startswith(f"ingest {ingest}:")
-    assert said[1].startswith("workers 2, each with ")
-    assert_same_history(read_history(run.folder), read_history(one_worker))
-    assert_same_weights(run.folder, one_worker)
-    entries = [path for path in cache_folder().iterdir() if made[1].records_sha256[:32] in path.name and path.is_dir()]
-    assert len(entries) == (4 if ingest == "disk" else 0), "each worker's training and validation rows"
-    for entry in entries:
-        shutil.rmtree(entry)
-
-
-def test_tfrecord_gives_the_same_run(cluster: None, one_worker: Path, tmp_path: Path) -> None:
-    records = tmp_path / "records"
-    manifest = write_records(records, train=19, val=7, size=64, shard_images=8, format="tfrecord")
-    run = run_of((records, manifest), tmp_path / "run", SHORT)
-    run_training(run)
-    assert_same_history(read_history(run.folder), read_history(one_worker))
+def cached(manifest: Manifest) -> list[Path]:
+    """What runs on these records keep on this node's disk."""
+    return [path for path in cache_folder().iterdir() if manifest.records_sha256[:32] in path.name and path.is_dir()]
 
 
 def test_finished_run_is_not_trained_again(one_worker: Path, made: tuple[Path, Manifest]) -> None:
@@ -192,49 +180,30 @@ def test_error_in_a_worker_fails_the_run_in_one_line(
     assert read_result(run.folder).status == "failed"
 
 
-@pytest.fixture(scope="module")
-def unbroken(made: tuple[Path, Manifest], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = run_of(made, tmp_path_factory.mktemp("runs") / "unbroken", LONG)
-    run_training(run)
-    return run.folder
-
-
-def epochs_done(folder: Path) -> int:
-    try:
-        return len(read_history(folder))
-    except RunError:
-        return 0
-
-
-def wait_for_epochs(folder: Path, epochs: int, process: subprocess.Popen[bytes]) -> None:
-    """Until the run has done so many epochs; fails when the process ends or nothing comes."""
-    deadline = time.monotonic() + DEADLINE_S
-    while epochs_done(folder) < epochs:
-        assert process.poll() is None, f"the run ended early with {process.returncode}"
-        assert time.monotonic() < deadline, f"no epoch {epochs} after {DEADLINE_S} s"
-        time.sleep(0.02)
-
-
-def start_training(records: Path, folder: Path, repository: Path, **streams: int) -> subprocess.Popen[bytes]:
-    settings = folder.parent / "settings.yaml"
-    settings.write_text(yaml.safe_dump(dataclasses.asdict(LONG)))
-    flags = ["--config", settings, "--runs", folder.parent, "--name", folder.name]
-    environment = {**os.environ, "PYTHONPATH": str(repository)}
-    environment.pop("RAY_ADDRESS", None)
-    command = [sys.executable, "-m", "lvseg.cli", "train", records, *flags]
-    return subprocess.Popen(command, env=environment, **streams)  # type: ignore[call-overload,no-any-return]
-
-
 def test_a_run_that_is_told_to_stop_goes_on_with_another_number_of_workers(
     one_worker: Path, made: tuple[Path, Manifest], tmp_path: Path
 ) -> None:
-    """Stopped in the middle of an epoch, it goes on with 1 to 3 workers: 3, since there is room for them."""
+    """Three are stopped in the middle of the first epoch; it goes on with 1 to 2: two, since there is room for them.
+
+    The three have their images on disk, the two read them anew in every epoch.
+    """
     folder = tmp_path / "stopped"
     threading.Thread(target=stop_once_claimed, args=(folder,), daemon=True).start()
     with pytest.raises(StoppedError, match=r"^run stopped was told to stop: saved after epoch 0, step [23]; the same"):
-        run_training(run_of(made, folder, dataclasses.replace(SHORT, workers=2)))
+        run_training(run_of(made, folder, dataclasses.replace(SHORT, workers=3, ingest="disk")))
     assert not (folder / "result.json").exists()
-    run_training(run_of(made, folder, dataclasses.replace(SHORT, workers=3, min_workers=1)))
+    entries = cached(made[1])
+    assert len(entries) == 6, "each worker's training and validation rows"
+    for entry in entries:
+        shutil.rmtree(entry)
+    said: list[str] = []
+    settings = dataclasses.replace(SHORT, workers=2, min_workers=1, ingest="stream", steps_per_call=2)
+    run_training(run_of(made, folder, settings), say=said.append)
+    assert said[0].startswith("ingest stream:")
+    assert said[1].startswith("workers 1 to 2, each with ")
+    assert read_events(folder)[-1].kind == "finished"
+    assert [event.facts["workers"] for event in read_events(folder) if event.kind == "resume"] == [2]
+    assert cached(made[1]) == []
     assert_same_history(read_history(folder), read_history(one_worker))
     assert_same_weights(folder, one_worker)
 
@@ -247,52 +216,34 @@ def stop_once_claimed(folder: Path) -> None:
     request_stop(folder)
 
 
-def test_killed_run_resumes_to_the_same_weights(
-    unbroken: Path, made: tuple[Path, Manifest], tmp_path: Path, repository: Path
-) -> None:
-    folder = tmp_path / "killed"
-    with start_training(made[0], folder, repository) as first:
-        wait_for_epochs(folder, 3, first)
-        family = [first, *psutil.Process(first.pid).children(recursive=True)]
-        for process in family:
-            process.send_signal(signal.SIGKILL)
-    broken_at = epochs_done(folder)
-    assert 3 <= broken_at < LONG.epochs
-    with start_training(made[0], folder, repository) as second:
-        assert second.wait(DEADLINE_S) == 0
-    assert [row.epoch for row in read_history(folder)] == list(range(1, LONG.epochs + 1))
-    assert_same_history(read_history(folder), read_history(unbroken))
-    assert_same_weights(folder, unbroken)
-    assert len(list((folder / "checkpoints").glob("epoch-*"))) <= 2
+def test_best_and_last_checkpoint_are_kept(made: tuple[Path, Manifest], tmp_path: Path) -> None:
+    best, last, lost = (tmp_path / "checkpoints" / f"epoch-0000{epoch}-1" for epoch in (2, 5, 4))
+    for folder in (best, last, lost):
+        folder.mkdir(parents=True)
+    checkpoint = ray.train.Checkpoint
+    result = SimpleNamespace(checkpoint=checkpoint(str(last)), best_checkpoints=[(checkpoint(str(best)), {})])
+    _remove_orphans(run_of(made, tmp_path, SHORT), result)
+    assert (best.exists(), last.exists(), lost.exists()) == (True, True, False)
 
 
-def test_interrupted_run_says_how_to_go_on(made: tuple[Path, Manifest], tmp_path: Path, repository: Path) -> None:
-    folder = tmp_path / "interrupted"
-    with start_training(made[0], folder, repository, stderr=subprocess.PIPE) as run:
-        wait_for_epochs(folder, 1, run)
-        run.send_signal(signal.SIGINT)
-        _, errors = run.communicate(timeout=DEADLINE_S)
-    assert run.returncode == 130
-    assert errors.decode().splitlines()[-1].startswith("lvseg: interrupted; the same command")
-    assert "Traceback" not in errors.decode()
-    assert not (folder / "result.json").exists()
+def test_ray_restarts_a_killed_worker(made: tuple[Path, Manifest], tmp_path: Path) -> None:
+    calm, run = run_of(made, tmp_path / "calm", LONG), run_of(made, tmp_path / "restarted", LONG)
+    train_locally(calm, print)
+    killed: list[int] = []
+    threading.Thread(target=kill_workers_after, args=(3, run.folder, killed), daemon=True).start()
+    run_training(run)
+    assert len(killed) == 1
+    assert [event.kind for event in read_events(run.folder)].count("lost") == 1
+    assert_same_history(read_history(run.folder), read_history(calm.folder))
+    assert_same_weights(run.folder, calm.folder)
+    assert len(list((run.folder / "checkpoints").glob("epoch-*"))) <= 2
 
 
-def test_ray_restarts_a_killed_worker(
-    unbroken: Path, made: tuple[Path, Manifest], tmp_path: Path, repository: Path
-) -> None:
-    folder = tmp_path / "restarted"
-    with start_training(made[0], folder, repository) as run:
-        wait_for_epochs(folder, 3, run)
-        workers = [
-            process
-            for process in psutil.Process(run.pid).children(recursive=True)
-            if "RayTrainWorker" in " ".join(process.cmdline())
-        ]
-        assert len(workers) == 1
-        workers[0].kill()
-        assert run.wait(DEADLINE_S) == 0
-    assert [event.kind for event in read_events(folder)].count("lost") == 1
-    assert_same_history(read_history(folder), read_history(unbroken))
-    assert_same_weights(folder, unbroken)
-    assert len(list((folder / "checkpoints").glob("epoch-*"))) <= 2
+def kill_workers_after(epochs: int, folder: Path, killed: list[int]) -> None:
+    """Kill every worker of this process's Ray when the run has done so many epochs."""
+    deadline = time.monotonic() + DEADLINE_S
+    while epochs_done(folder) < epochs and time.monotonic() < deadline:
+        time.sleep(0.02)
+    workers = running(os.getpid(), "RayTrainWorker")
+    kill_all(workers)
+    killed += [process.pid for process in workers]

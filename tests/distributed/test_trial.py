@@ -13,13 +13,15 @@ from ray import tune
 
 from lvseg.config import TrainConfig, TuneConfig, read_yaml
 from lvseg.distributed import trial as room
+from lvseg.distributed.capacity import Allotment
 from lvseg.distributed.search import schedule
 from lvseg.distributed.trial import TrialPlan
-from lvseg.distributed.tune import Watch
+from lvseg.distributed.tune import Resources, Watch
 from lvseg.records import read_manifest
 from lvseg.results import RunResult, read_history, read_result
 from lvseg.space import Dimension
 from lvseg.sweep import Sweep, open_sweep
+from lvseg.training.plan import IngestPlan
 from lvseg.training.status import read_events
 from tests.discs import write_records
 from tests.distributed.pretend import epochs_done, pretend
@@ -45,7 +47,9 @@ class Player:
 
     def __init__(self, sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sweep, self.scheduler = sweep, schedule(sweep)
-        self.watch = Watch(sweep, open_sweep(sweep), lambda *_: None, None)
+        allotment, ingest = Allotment(cpus=1, gpus=0.0, concurrency=1), IngestPlan(mode="memory", reason="")
+        resources = Resources(allotment=allotment, ingest=ingest)
+        self.watch = Watch(sweep, open_sweep(sweep), lambda *_: None, resources, None)
         self.checkpoint: Path | None = None
         self.kept: Path | None = None
         monkeypatch.setattr(tune, "report", self.report)
@@ -72,7 +76,7 @@ class Player:
         self.trial = SimpleNamespace(trial_id=f"x_{number:05d}", config=config, last_result={})
         if self.sweep.tune.scheduler != "pbt":
             self.scheduler.on_trial_add(None, self.trial)
-        plan = TrialPlan(sweep=self.sweep, cpus=1, ingest="memory", started=started)
+        plan = TrialPlan(sweep=self.sweep, named=self.sweep.records, cpus=1, ingest="memory", started=started)
         with suppress(SystemExit):
             pretend(config, plan=plan)
         self.watch.on_trial_complete(0, [], self.trial)
@@ -154,7 +158,10 @@ def test_a_trial_takes_over_weights_history_and_settings(sweep: Sweep, monkeypat
 
 def trial_of(player: Player, number: int, rate: float) -> None:
     player.trial = SimpleNamespace(trial_id=f"x_{number:05d}", config={"learning_rate": rate}, last_result={})
-    pretend(player.trial.config, plan=TrialPlan(sweep=player.sweep, cpus=1, ingest="memory", started="2000"))
+    pretend(
+        player.trial.config,
+        plan=TrialPlan(sweep=player.sweep, named=player.sweep.records, cpus=1, ingest="memory", started="2000"),
+    )
 
 
 def stop_after(epoch: int, metrics: dict[str, Any]) -> None:
@@ -170,7 +177,7 @@ def test_a_trial_that_failed_is_not_tried_again_by_the_same_call(sweep: Sweep, m
     def fail(*_: object) -> None:
         raise TrainingError("loss is not finite")
 
-    plan = TrialPlan(sweep=sweep, cpus=1, ingest="memory", started="2000")
+    plan = TrialPlan(sweep=sweep, named=sweep.records, cpus=1, ingest="memory", started="2000")
     player.trial = SimpleNamespace(trial_id="x_00000", config={"learning_rate": 0.1}, last_result={})
     with pytest.raises(TrainingError, match="not finite"):
         room.run_trial(player.trial.config, plan=plan, train=fail)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,20 +13,20 @@ import pytest
 import ray
 
 from lvseg.config import TrainConfig, TuneConfig
-from lvseg.distributed.train import run_training
 from lvseg.distributed.tune import plan_resources, run_sweep
 from lvseg.errors import ConfigError, RunError, TrainingError
 from lvseg.leaderboard import build
 from lvseg.records import Manifest
-from lvseg.results import read_history, read_result
+from lvseg.results import RunResult, read_history, read_result
 from lvseg.run_folder import Run
 from lvseg.space import Dimension
 from lvseg.sweep import Sweep
+from lvseg.training.local import train_locally
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
 
 DEADLINE_S = 240
-BASE = TrainConfig(model="fcn", epochs=2, batch_size=4, picture_every=0)
+BASE = TrainConfig(model="fc", epochs=2, batch_size=4, picture_every=0, precision="float32", max_failures=0)
 RATES = {"learning_rate": Dimension(kind="grid", values=(1e-3, 2e-3))}
 
 
@@ -34,26 +35,47 @@ def sweep_of(made: tuple[Path, Manifest], folder: Path, **changes: object) -> Sw
     return Sweep(folder=folder, records=made[0], **settings)  # type: ignore[arg-type]
 
 
-def test_every_trial_is_a_run(made: tuple[Path, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(made[0].parent)
-    sweep = dataclasses.replace(sweep_of(made, tmp_path / "sweep"), records=Path(made[0].name))
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Swept:
+    """A sweep that has ended; its records were named by a relative path."""
+
+    sweep: Sweep
+    results: list[RunResult]
+    told: list[tuple[str, int, float]]
+
+
+@pytest.fixture(scope="module")
+def swept(cluster: None, made: tuple[Path, Manifest], tmp_path_factory: pytest.TempPathFactory) -> Swept:
+    folder = tmp_path_factory.mktemp("swept") / "sweep"
     told: list[tuple[str, int, float]] = []
-    results = run_sweep(sweep, plan_resources(sweep), lambda *report: told.append(report))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(made[0].parent)
+        sweep = dataclasses.replace(sweep_of(made, folder), records=Path(made[0].name))
+        results = run_sweep(sweep, plan_resources(sweep), lambda *report: told.append(report))
+    return Swept(sweep=sweep, results=results, told=told)
+
+
+def test_every_trial_is_a_run(
+    swept: Swept, made: tuple[Path, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(made[0].parent)
+    sweep, results, told = swept.sweep, swept.results, swept.told
     assert [result.name for result in results] == ["trial-00000", "trial-00001"]
     assert sorted(result.config["learning_rate"] for result in results) == [1e-3, 2e-3]
     assert all(result.sweep == "sweep" and result.status == "finished" for result in results)
     assert {(trial, epoch) for trial, epoch, _ in told} == {(r.name, epoch) for r in results for epoch in (1, 2)}
-    (group,) = build(tmp_path).groups
+    (group,) = build(sweep.folder.parent).groups
     assert len(group.rows) == 2
+    assert all(result.command.startswith(f"lvseg train {made[0].name} --") for result in results)
     assert group.rows[0].result.val_dice == max(result.val_dice for result in results)
 
     run = Run(
         folder=tmp_path / "alone",
-        config=dataclasses.replace(BASE, learning_rate=results[0].config["learning_rate"]),
+        config=dataclasses.replace(BASE, learning_rate=results[0].config["learning_rate"], workers=0),
         records=made[0],
         manifest=made[1],
     )
-    run_training(run)
+    train_locally(run, print)
     alone, trial = read_history(run.folder), read_history(sweep.folder / results[0].name)
     assert [row.val_loss for row in alone] == pytest.approx([row.val_loss for row in trial], abs=1e-5)
 
@@ -73,9 +95,9 @@ def damage(trial: Path) -> None:
         path.write_bytes(b"damaged")
 
 
-def test_failed_trial_costs_itself_only(made: tuple[Path, Manifest], tmp_path: Path) -> None:
-    sweep = sweep_of(made, tmp_path / "sweep", base=dataclasses.replace(BASE, epochs=1))
-    run_sweep(sweep, plan_resources(sweep))
+def test_failed_trial_costs_itself_only(swept: Swept, made: tuple[Path, Manifest], tmp_path: Path) -> None:
+    shutil.copytree(swept.sweep.folder, tmp_path / "sweep")
+    sweep = dataclasses.replace(swept.sweep, folder=tmp_path / "sweep", records=made[0])
     damage(sweep.folder / "trial-00001")
     results = run_sweep(sweep, plan_resources(sweep))
     assert [result.status for result in results] == ["finished", "failed"]
@@ -87,6 +109,7 @@ def test_failed_trial_costs_itself_only(made: tuple[Path, Manifest], tmp_path: P
         run_sweep(sweep, plan_resources(sweep))
 
 
+@pytest.mark.cluster
 def test_trials_of_two_workers_fit_beside_each_other(made: tuple[Path, Manifest], tmp_path: Path) -> None:
     """Three cores hold one trial of two workers at a time; the other waits, nothing locks up."""
     sweep = sweep_of(made, tmp_path / "sweep", base=dataclasses.replace(BASE, workers=2, epochs=1))
@@ -109,9 +132,8 @@ def test_trial_that_cannot_fit_is_refused(made: tuple[Path, Manifest], tmp_path:
         plan_resources(sweep_of(made, tmp_path / "sweep", base=base))
 
 
-@pytest.mark.xfail(reason="on a busy machine the sweep did not end within four minutes of Ctrl-C", strict=False)
 def test_interrupted_sweep_fails_no_trial(made: tuple[Path, Manifest], tmp_path: Path, repository: Path) -> None:
-    flags = ["--epochs", "500", "--picture-every", "0", "--trials", "2", "--runs", tmp_path, "--name", "sweep"]
+    flags = ["--model=fc", "--epochs=500", "--picture-every=0", "--trials=2", "--runs", tmp_path, "--name=sweep"]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     command = [sys.executable, "-m", "lvseg.cli", "tune", made[0], *flags]
     with subprocess.Popen(

@@ -53,6 +53,7 @@ def make_run(
     cases = cases or {"A": 0.9, "B": 0.5}
     counts = CaseCounts(images=1, intersection=40, predicted=50, labelled=60)
     state = RunState(
+        parameters=model.count_params(),
         epoch=1,
         best_epoch=1,
         history=[ROW],
@@ -62,5 +63,5 @@ def make_run(
             for case in cases
         },
     )
-    finish_run(run, Outcome(state=state, parameters=model.count_params()), root / "best")
+    finish_run(run, Outcome(state=state), root / "best")
     return run

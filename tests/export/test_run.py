@@ -93,12 +93,13 @@ def test_every_format_predicts_what_the_run_predicts(
     out = tmp_path / "export"
     card = export_run(run, ["keras", "savedmodel", "onnx"], out)
     assert [file.format for file in card.files] == ["keras", "savedmodel", "onnx"]
+    loaded = readers(out)
     for shape in shapes:
         for count in (1, 5):
             images = grey_values(count, shape)
             expected = own_way(run, images)
             assert expected.std(axis=(1, 2)).min() > 1e-3, "a constant would prove nothing"
-            for name, predict in readers(out).items():
+            for name, predict in loaded.items():
                 np.testing.assert_allclose(predict(images), expected, atol=TOLERANCE, rtol=0, err_msg=name)
     dimensions = onnxruntime.InferenceSession(out / "model.onnx").get_inputs()[0].shape
     assert dimensions == ["batch", *(("rows", "columns") if preprocessing.crop == "centre" else (32, 32)), 1]

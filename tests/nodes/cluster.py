@@ -1,14 +1,13 @@
 """A Ray cluster of real nodes on one machine: each a ``ray start --block`` of its own, with a token.
 
-Where the machine allows it (root, ``ip netns``) every node has a network namespace with an address of its own, and the
-network between workers can be cut. Elsewhere all are on loopback with ports of their own. The head's namespace also
-holds the store and the clients.
+Where the machine allows it (root, ``ip netns``) every node has a network namespace with an address of its own and sees
+only its own processes, and the network between workers can be cut. Elsewhere all are on loopback with ports of their
+own. The head's network namespace also holds the store and the clients.
 """
 
+import itertools
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,12 +19,16 @@ from pathlib import Path
 
 import psutil
 
+from tests.ports import free_port
+from tests.processes import family, kill_all, running
 from tests.s3 import s3_server
 
 TOKEN = "fedcba9876543210fedcba9876543210"
 START_S = 180
 JOB_S = 600
 REPOSITORY = Path(__file__).parents[2]
+ALONE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+"""A command that sees its own processes only: a driver of Ray looks for its node among all that it sees."""
 RAY = Path(sys.executable).with_name("ray")
 HEALTH_PORT = "dashboard-agent-listen-port"
 AGENT_PORTS = (HEALTH_PORT, "dashboard-agent-grpc-port", "metrics-export-port", "runtime-env-agent-port")
@@ -44,7 +47,8 @@ def have_namespaces() -> bool:
     try:
         _run("ip", "netns", "add", name)
         _run("ip", "-n", name, "link", "add", "b0", "type", "bridge")
-    except subprocess.CalledProcessError:
+        _run("ip", "netns", "exec", name, *ALONE, "true")
+    except (subprocess.CalledProcessError, OSError):
         return False
     finally:
         subprocess.run(["ip", "netns", "delete", name], check=False, stderr=subprocess.DEVNULL)
@@ -53,12 +57,6 @@ def have_namespaces() -> bool:
 
 def _run(*words: object) -> None:
     subprocess.run([str(word) for word in words], check=True, capture_output=True)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(what: str, reached: Callable[[], bool], seconds: float = JOB_S) -> float:
@@ -70,51 +68,30 @@ def wait_for(what: str, reached: Callable[[], bool], seconds: float = JOB_S) -> 
     return time.monotonic() - started
 
 
-def kill_all(processes: Sequence[psutil.Process], number: int = signal.SIGKILL) -> None:
-    for process in processes:
-        try:
-            process.send_signal(number)
-        except psutil.NoSuchProcess:
-            continue
-
-
 @dataclass
 class Node:
     """One node: the processes below one ``ray start --block``."""
 
     name: str
     address: str
-    prefix: tuple[str, ...]
-    """What starts a command on it."""
     folder: Path
     process: subprocess.Popen[bytes]
     ports: dict[str, int] = field(default_factory=dict)
 
-    def family(self) -> list[psutil.Process]:
-        try:
-            own = psutil.Process(self.process.pid)
-            return [own, *own.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
-
     def running(self, words: str) -> list[psutil.Process]:
         """The node's processes whose command holds some words."""
-        found = []
-        for process in self.family():
-            try:
-                if words in " ".join(process.cmdline()):
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return found
+        return running(self.process.pid, words)
 
     def kill(self) -> None:
         """As if its plug were pulled."""
-        kill_all(self.family())
+        kill_all(family(self.process.pid))
         self.process.wait(60)
 
     def log(self) -> str:
         return (self.folder / "node.log").read_text(errors="replace")
+
+
+_NETWORKS = itertools.count()
 
 
 class Network:
@@ -122,13 +99,14 @@ class Network:
 
     def __init__(self, separate: bool) -> None:
         self.separate = separate
+        self._name = f"lv{os.getpid()}c{next(_NETWORKS)}"
         self._made: list[str] = []
 
     def add(self) -> tuple[str, tuple[str, ...]]:
         """Address of one more machine, and what starts a command on it; the first is the head's."""
         if not self.separate:
             return "127.0.0.1", ()
-        index, name = len(self._made), f"lv{os.getpid()}n{len(self._made)}"
+        index, name = len(self._made), f"{self._name}n{len(self._made)}"
         _run("ip", "netns", "add", name)
         self._made.append(name)
         _run("ip", "-n", name, "link", "set", "lo", "up")
@@ -196,7 +174,7 @@ class Cluster:
         return int(done.stdout) if done.returncode == 0 else None
 
     def add_workers(self, count: int, cpus: int = 2, **labels: str) -> list[Node]:
-        """Start workers, all at once; each has the label ``number`` besides."""
+        """Start workers, all at once, with these labels, each with the label ``number`` besides."""
         added = []
         for _ in range(count):
             self._count += 1
@@ -224,7 +202,8 @@ class Cluster:
         common += ["--object-store-memory", 200_000_000]
         for port_name, port in ports.items():
             common += [f"--{port_name}", port]
-        words = [*prefix, RAY, "start", "--block", *common, *flags]
+        alone = ALONE if self.network.separate else ()
+        words = [*prefix, *alone, RAY, "start", "--block", *common, *flags]
         with (folder / "node.log").open("wb") as log:
             process = subprocess.Popen(
                 [str(word) for word in words],
@@ -232,14 +211,23 @@ class Cluster:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        return Node(name=name, address=address, prefix=prefix, folder=folder, process=process, ports=ports)
+        return Node(name=name, address=address, folder=folder, process=process, ports=ports)
 
     def start(self, *words: object) -> subprocess.Popen[str]:
         """A command of lvseg on the head's machine."""
-        environment = {"RAY_API_SERVER_ADDRESS": self.dashboard, "PYTHONPATH": str(REPOSITORY)}
+        return self._client([sys.executable, "-m", "lvseg.cli", *words], PYTHONPATH=str(REPOSITORY))
+
+    def start_by_hand(self, *words: object) -> subprocess.Popen[str]:
+        """A script as a job, by Ray's own command, from a checkout."""
+        checkout = self.folder / "checkout"
+        for name in ("lvseg", "jobs"):
+            shutil.copytree(REPOSITORY / name, checkout / name, dirs_exist_ok=True)
+        return self._client([RAY, "job", "submit", "--working-dir", checkout, "--", "python", *words])
+
+    def _client(self, command: Sequence[object], **environment: str) -> subprocess.Popen[str]:
         client = subprocess.Popen(
-            [*self.prefix, sys.executable, "-m", "lvseg.cli", *map(str, words)],
-            env=self.environment | environment,
+            [*self.prefix, *map(str, command)],
+            env=self.environment | {"RAY_API_SERVER_ADDRESS": self.dashboard} | environment,
             cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -256,15 +244,7 @@ class Cluster:
         for client in self._clients:  # those that a failed test left
             client.kill()
         for node in reversed(self.nodes):
-            if node.process.poll() is None:
-                node.process.send_signal(signal.SIGTERM)
-        for node in reversed(self.nodes):
-            family = node.family()
-            try:
-                node.process.wait(30)
-            except subprocess.TimeoutExpired:
-                kill_all(family)
-                node.process.wait(30)
+            node.kill()
 
 
 def ended(process: subprocess.Popen[str], status: int = 0) -> str:

@@ -10,6 +10,8 @@ from tests.s3 import BUCKET
 
 RECORDS = f"s3://{BUCKET}/records"
 RUNS = "runs"
+PHANTOM = ("--patients", 3, "--size", 64, "--slices", 5, "--phases", 6)
+TOLD = pytest.StashKey[list[str]]()
 SETTINGS = ("--model", "fcn", "--batch-size", 4, "--picture-every", 0, "--precision", "float32", "--cpus-per-worker", 1)
 
 
@@ -34,7 +36,7 @@ def runs(nodes: Cluster) -> Path:
 @pytest.fixture(scope="session")
 def records(nodes: Cluster) -> str:
     """Made by a job: a phantom on the cluster's store."""
-    made = nodes.run("phantom", nodes.folder / "phantom", "--patients", 3, "--size", 64, "--slices", 5, "--phases", 6)
+    made = nodes.run("phantom", nodes.folder / "phantom", *PHANTOM)
     assert "3 patients" in made
     said = nodes.run("submit", "convert", nodes.folder / "phantom", RECORDS, "--val-fraction", 0.34)
     assert "train: " in said, said
@@ -49,10 +51,11 @@ def calm(nodes: Cluster, records: str, runs: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tell(request: pytest.FixtureRequest) -> Iterator[list[str]]:
-    """Lines that are shown at the end, whatever pytest captures: seconds to recover."""
-    lines: list[str] = []
-    yield lines
-    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-    for line in lines:
-        reporter.write_line(line)
+def tell(request: pytest.FixtureRequest) -> list[str]:
+    """Lines that are shown at the end: seconds to recover."""
+    return request.config.stash.setdefault(TOLD, [])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in config.stash.get(TOLD, []):
+        terminalreporter.write_line(line)

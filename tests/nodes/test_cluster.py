@@ -25,7 +25,7 @@ def test_from_source_to_leaderboard(nodes: Cluster, records: str, runs: Path, ca
 
     label = ("--node-label", "number=2")
     sweep = ("--trials", 2, "--epochs", 2, *label, "--runs", runs, "--name", "sweep")
-    tuning = nodes.start("submit", "tune", records, *SETTINGS, *sweep)
+    tuning = nodes.start_by_hand("jobs/tune.py", records, *SETTINGS, *sweep)
     wait_for("a trial", lambda: bool(nodes.workers[1].running("ImplicitFunc")))
     assert not nodes.workers[0].running("ImplicitFunc")
     assert "2 trials, 2 at a time, each with 1 CPU(s)" in ended(tuning)

@@ -14,13 +14,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lvseg.errors import RunError
 from lvseg.leaderboard import build
 from lvseg.results import read_history, read_result
 from lvseg.training.status import read_events
-from tests.distributed.weights import assert_same_weights
-from tests.nodes.cluster import Cluster, Node, cluster, ended, free_port, kill_all, wait_for
-from tests.nodes.conftest import RECORDS, SETTINGS
+from tests.distributed.weights import WEIGHTS_TOLERANCE, assert_same_weights
+from tests.histories import epochs_done
+from tests.nodes.cluster import Cluster, Node, cluster, ended, free_port, wait_for
+from tests.nodes.conftest import PHANTOM, RECORDS, SETTINGS
+from tests.processes import kill_all
 
 pytestmark = pytest.mark.cluster
 
@@ -28,21 +29,25 @@ EPOCHS = 12
 LONG = ("--epochs", EPOCHS, "--max-failures", 6)
 SPREAD = ("--workers", 2, "--placement", "strict-spread")
 LOSS_TOLERANCE = 5e-5
-
-
-def epochs_done(folder: Path) -> int:
-    try:
-        return len(read_history(folder))
-    except RunError:
-        return 0
+OTHER_WORKERS_TOLERANCE = 5e-4
+"""Of weights after another number of workers: half of an Adam step, which blows rounding up where a gradient is next to
+nothing."""
 
 
 class Training:
     """A submitted run that is to be disturbed."""
 
-    def __init__(self, nodes: Cluster, runs: Path, name: str, *flags: object, submit: tuple[object, ...] = ()) -> None:
+    def __init__(
+        self,
+        nodes: Cluster,
+        runs: Path,
+        name: str,
+        *flags: object,
+        workers: tuple[object, ...] = SPREAD,
+        submit: tuple[object, ...] = (),
+    ) -> None:
         self.nodes, self.folder, self.submit = nodes, runs / name, submit
-        self.words = ("train", RECORDS, *SETTINGS, *LONG, *SPREAD, *flags, "--runs", runs, "--name", name)
+        self.words = ("train", RECORDS, *SETTINGS, *LONG, *workers, *flags, "--runs", runs, "--name", name)
         self.process = self.again()
 
     def again(self) -> subprocess.Popen[str]:
@@ -70,12 +75,12 @@ class Training:
         return sum(event.kind in ("start", "resume") for event in read_events(self.folder))
 
 
-def assert_as_calm(folder: Path, calm: Path) -> None:
+def assert_as_calm(folder: Path, calm: Path, weights_tolerance: float = WEIGHTS_TOLERANCE) -> None:
     ours, theirs = read_history(folder), read_history(calm)
     assert [row.epoch for row in ours] == list(range(1, EPOCHS + 1))
     assert [row.loss for row in ours] == pytest.approx([row.loss for row in theirs], abs=LOSS_TOLERANCE)
     assert [row.val_loss for row in ours] == pytest.approx([row.val_loss for row in theirs], abs=LOSS_TOLERANCE)
-    assert_same_weights(folder, calm)
+    assert_same_weights(folder, calm, weights_tolerance)
     ranked = {row.result.name for group in build(folder.parent).groups for row in group.rows}
     assert {folder.name, calm.name} <= ranked
 
@@ -101,6 +106,7 @@ def test_a_node_dies_and_another_comes(nodes: Cluster, calm: Path, runs: Path, t
     assert_as_calm(training.folder, calm)
 
 
+@pytest.mark.slow
 def test_the_driver_dies(nodes: Cluster, calm: Path, runs: Path, tell: list[str]) -> None:
     training = Training(nodes, runs, "driver")
     training.reach(3)
@@ -143,7 +149,8 @@ def test_a_worker_process_hangs(nodes: Cluster, calm: Path, runs: Path, tell: li
 def test_an_elastic_run_goes_on_with_the_node_that_is_left(
     nodes: Cluster, calm: Path, runs: Path, tell: list[str]
 ) -> None:
-    training = Training(nodes, runs, "elastic", "--min-workers", 1)
+    # Two cores are a node of this cluster, so each worker has one for itself.
+    training = Training(nodes, runs, "elastic", workers=("--workers", "1:2", "--cpus-per-worker", 2))
     training.reach(3)
 
     def pull_the_plug() -> None:
@@ -154,7 +161,7 @@ def test_an_elastic_run_goes_on_with_the_node_that_is_left(
     ended(training.process)
     tell.append(f"node killed, --workers 1:2: {seconds:.0f} s to the next epoch, on one worker")
     nodes.add_workers(1)
-    assert_as_calm(training.folder, calm)
+    assert_as_calm(training.folder, calm, OTHER_WORKERS_TOLERANCE)
 
 
 @pytest.mark.slow
@@ -212,7 +219,8 @@ def redis(made: Cluster) -> Iterator[Callable[[], None]]:
     command = [*made.prefix, *map(str, words)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=made.folder) as server:
         try:
-            yield lambda: made.start_head("--redis-password", password, RAY_REDIS_ADDRESS=f"{made.address}:{port}")
+            store = {"RAY_REDIS_ADDRESS": f"{made.address}:{port}"}
+            yield lambda: made.start_head("--redis-password", password, **store)
         finally:
             server.terminate()
 
@@ -244,6 +252,8 @@ def test_the_head_is_lost_and_all_is_started_anew(tell: list[str], separate: boo
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server")
 def test_the_head_comes_back_with_redis(tell: list[str], separate: bool) -> None:
     """Its nodes stay, and a run whose driver is on another node goes on."""
+    if not separate:
+        pytest.skip("needs namespaces")
     with cluster(separate, workers=0) as own, redis(own) as start_head:
         own.head.kill()
         start_head()
@@ -269,7 +279,7 @@ def test_the_head_comes_back_with_redis(tell: list[str], separate: bool) -> None
 def with_training(own: Cluster, name: str, *flags: object, driver: str | None = None) -> tuple[Path, Training]:
     """On a cluster of its own: records, the undisturbed run, and one that has done three epochs."""
     runs = own.folder / "runs"
-    own.run("phantom", own.folder / "phantom", "--patients", 3, "--size", 64, "--slices", 5, "--phases", 6)
+    own.run("phantom", own.folder / "phantom", *PHANTOM)
     own.run("submit", "convert", own.folder / "phantom", RECORDS, "--val-fraction", 0.34)
     own.run("train", RECORDS, *SETTINGS, "--epochs", EPOCHS, "--workers", 0, "--runs", runs, "--name", "calm")
     training = Training(own, runs, name, *flags, submit=("--driver-label", driver) if driver else ())

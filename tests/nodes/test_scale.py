@@ -22,12 +22,14 @@ from lvseg.leaderboard import build
 from lvseg.space import Dimension
 from lvseg.sweep import Sweep
 from tests.discs import write_records
-from tests.nodes.trials import train_nothing
+from tests.nodes.trials import AT_ONCE, BEGUN, PLACES, train_nothing
 
 pytestmark = pytest.mark.cluster
 
 GPUS = 64
 CPUS = 128
+AT_ONCE_TRIALS = 8
+"""A process for each of 64 takes long to start on a small machine."""
 START_S = 300
 
 
@@ -50,11 +52,6 @@ class Many:
     @property
     def trials(self) -> int:
         return 20 if self.nodes < GPUS else 72
-
-    @property
-    def trials_at_once(self) -> int:
-        """A process for each of 64 takes long to start: the short test lets fewer run."""
-        return 8 if self.nodes < GPUS else GPUS
 
     @property
     def good(self) -> int:
@@ -130,7 +127,9 @@ def assert_no_gpu_was_shared(places: Path) -> int:
 
 def test_a_sweep_over_64_gpus_keeps_its_books(many: Many, tmp_path: Path) -> None:
     write_records(tmp_path / "records")
-    (tmp_path / "places").mkdir()
+    for name in (PLACES, BEGUN):
+        (tmp_path / name).mkdir()
+    (tmp_path / AT_ONCE).write_text(str(AT_ONCE_TRIALS))
     sweep = Sweep(
         folder=tmp_path / "runs" / "sweep",
         base=TrainConfig(gpu=True, epochs=1, picture_every=0, precision="float32", node_label=("kind=A100,T4",)),
@@ -140,13 +139,13 @@ def test_a_sweep_over_64_gpus_keeps_its_books(many: Many, tmp_path: Path) -> Non
     )
     resources = plan_resources(dataclasses.replace(sweep, tune=TuneConfig(trials=2 * GPUS)))
     assert (resources.concurrency, resources.cpus) == (GPUS, CPUS // GPUS)
-    allotment = dataclasses.replace(resources.allotment, concurrency=many.trials_at_once)
+    allotment = dataclasses.replace(resources.allotment, concurrency=AT_ONCE_TRIALS)
     resources = dataclasses.replace(resources, allotment=allotment)
     results = run_sweep(sweep, resources, trainable=train_nothing)
     assert [result.name for result in results] == [f"trial-{number:05d}" for number in range(many.trials)]
     assert all(result.status == "finished" for result in results)
-    assert len(list((tmp_path / "places").iterdir())) == many.trials
-    assert assert_no_gpu_was_shared(tmp_path / "places") >= many.trials_at_once // 2
+    assert len(list((tmp_path / PLACES).iterdir())) == many.trials
+    assert assert_no_gpu_was_shared(tmp_path / PLACES) >= AT_ONCE_TRIALS
     (group,) = build(sweep.folder.parent).groups
     assert [row.result.val_dice for row in group.rows] == sorted((r.val_dice for r in results), reverse=True)
 

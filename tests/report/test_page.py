@@ -65,7 +65,7 @@ def test_one_run_has_table_curves_picture_settings_and_command(folders) -> None:
     (image,) = page.all("img")
     assert image["src"].startswith("data:image/webp;base64,UklGR")
     assert picture_path(folder, 30).exists()
-    assert "1 finished run;" in page.text
+    assert "1 run finished;" in page.text
 
 
 def test_the_page_requests_nothing_and_runs_nothing(folders) -> None:

@@ -13,7 +13,7 @@ from lvseg.ledger import report
 from lvseg.report import render_page
 from lvseg.report.extremes import find_picture
 from lvseg.report.patients import tabulate_patients
-from lvseg.report.sweeps import view_sweeps
+from lvseg.report.sweeps import MOST_PLOTS, view_sweeps
 from lvseg.results import extremes_path, picture_path, read_result
 from tests.leaderboard.test_gather import scores
 
@@ -35,7 +35,7 @@ def test_a_sweep_shows_what_it_varied_and_its_best_trial(folders) -> None:
     add_sweep(folders)
     board = build(folders.runs)
     (sweep,) = view_sweeps(board.groups[0].rows, board.failed, "0")
-    assert (sweep.name, sweep.trials, sweep.best.result.name) == ("rates", 4, "trial-3")
+    assert (sweep.name, sweep.finished, sweep.best.result.name) == ("rates", 4, "trial-3")
     assert sweep.varied == {"model": "unet", "learning_rate": 1e-3, "name$": "$3$"}
     assert [setting for setting, _ in sweep.plots] == list(sweep.varied)
     assert all(plot.startswith("<svg") for _, plot in sweep.plots)
@@ -53,6 +53,45 @@ def test_a_larger_sweep_says_what_mattered(folders) -> None:
     text = render_page(build(folders.runs))
     share = round(100 * sweep.importance[0].share)
     assert f'{share} % <span class="muted">lower is better' in text[text.index("What mattered") :]
+
+
+def test_of_a_sweep_all_trials_are_told_when_few_are_in_the_table(folders) -> None:
+    for number in range(8):
+        settings = {"model": "fcn", "learning_rate": 10.0**-number, "decay_rate": 0.9 + number % 2 / 10}
+        folders.add(f"trial-{number}", dice=0.5 + number / 20, epochs=2, sweep="rates", config=settings)
+    text = render_page(build(folders.runs, View(top=2)))
+    assert "6 more runs not shown." in text
+    assert "8 trials finished" in text
+    assert "What mattered" in text
+
+
+def test_the_settings_that_mattered_most_are_drawn_and_the_others_counted(folders) -> None:
+    for number in range(12):
+        noise = {f"setting_{other}": number * (other + 3) % 13 for other in range(MOST_PLOTS + 1)}
+        settings = {"model": "fcn", **noise, "learning_rate": 10.0**-number}
+        folders.add(f"trial-{number}", dice=0.3 + number / 20, epochs=2, sweep="rates", config=settings)
+    (sweep,) = view_sweeps(build(folders.runs).groups[0].rows, [], "0")
+    assert sweep.plots[0][0] == "learning_rate"
+    assert [setting for setting, _ in sweep.plots] == [found.setting for found in sweep.importance[:MOST_PLOTS]]
+    assert sweep.left_out == 2
+    assert "2 more settings, of less importance, not drawn." in render_page(build(folders.runs))
+
+
+def test_few_values_stand_at_the_axis_where_there_is_room(folders) -> None:
+    for number in range(5):
+        settings = {"model": "fcn", "batch_size": 2**number, "learning_rate": 0.00102318 + number * 0.000111}
+        folders.add(f"trial-{number}", dice=0.3 + number / 20, epochs=2, sweep="rates", config=settings)
+    (sweep,) = view_sweeps(build(folders.runs).groups[0].rows, [], "0")
+    drawn = dict(sweep.plots)
+    assert all(f">{2**number}</text>" in drawn["batch_size"] for number in range(5))
+    assert ">0.00102318</text>" not in drawn["learning_rate"]
+
+
+def test_columns_are_explained_where_they_are_shown(folders) -> None:
+    folders.add("one", epochs=3)
+    assert "Wilcoxon" not in render_page(build(folders.runs))
+    folders.add("two", epochs=3, val_dice_by_case={f"SC-HF-I-{case}": 0.5 for case in range(1, 6)})
+    assert "Wilcoxon" in render_page(build(folders.runs))
 
 
 def test_two_trials_are_no_sweep_to_look_at(folders) -> None:
@@ -102,7 +141,7 @@ def test_evaluations_have_a_table_without_curves_and_are_no_runs(folders) -> Non
     folder = folders.add("one", epochs=3)
     report(folder, None, evaluation=scores())
     text = render_page(build(folders.runs))
-    assert "1 finished run;" in text
+    assert "1 run finished;" in text
     assert "7 images of part test, evaluated" in text
     assert text.count("Dice by epoch</figcaption>") == 1
 
@@ -118,7 +157,7 @@ def test_a_view_applies_to_the_page(folders) -> None:
 def test_a_page_of_failed_runs_only(folders) -> None:
     folders.add_failed("bad", "the cause")
     text = render_page(build(folders.runs, allow_empty=True))
-    assert "0 finished runs, 1 failed;" in text
+    assert '0 runs finished, <a href="#failed">1 failed</a>; the last ended' in text
     assert "the cause" in text
 
 
@@ -129,13 +168,15 @@ def test_trials_that_were_stopped_early_are_told_apart(folders) -> None:
         folders.add(f"trial-{number}", dice=0.5 + number / 10, epochs=2, sweep="rates", status=status, config=config)
     board = build(folders.runs)
     (sweep,) = view_sweeps(board.groups[0].rows, [], "0")
-    assert (sweep.trials, sweep.early) == (4, 2)
+    assert (sweep.finished, sweep.early) == (2, 2)
     ((_, plot),) = sweep.plots
     assert plot.count("fill: none; stroke: #8c939d") >= 2, "hollow"
     assert "None" not in plot
     text = render_page(board)
-    assert "4 finished runs, 2 of them stopped early;" in text
-    assert "4 finished trials, 2 of them stopped early" in text
+    assert "2 runs finished, 2 stopped early;" in text
+    assert "2 trials finished, 2 stopped early" in text
+    board_rows = re.findall(r"<tr>.*?</tr>", text[text.index('class="board"') :], flags=re.DOTALL)[:5]
+    assert ["stopped early" in row for row in board_rows] == [False, False, False, True, True]
     assert "with ema –." in text
 
 
@@ -143,11 +184,13 @@ def test_a_cross_validation_has_a_table_of_its_own(folders) -> None:
     for fold in range(3):
         config = {"model": "unet", "fold": fold, "folds": 4}
         folders.add(f"cv-fold-{fold}", dice=0.7 + fold / 10, epochs=2, model="unet", split="kfold", config=config)
-    text = render_page(build(folders.runs))
+        other = config | {"model": "fcn"}
+        folders.add(f"low-fold-{fold}", dice=0.1, epochs=2, model="fcn", split="kfold", config=other)
+    text = render_page(build(folders.runs, View(top=1)))
     table = text[text.index("Cross-validation") : text.index("sample standard deviation")]
     assert "<b>0.8000</b> ± 0.1000" in table
-    assert re.findall(r">(0\.\d{4})</td>", table) == ["0.7000", "0.8000", "0.9000"]
-    assert "cv: 3 of 4 folds have ended." in text
+    assert re.findall(r">(0\.\d{4})</td>", table) == ["0.7000", "0.8000", "0.9000", *["0.1000"] * 3]
+    assert "cv: 3 of 4 folds have finished." in text
 
 
 def test_pictures_are_small_enough_to_send(folders) -> None:
