@@ -28,9 +28,9 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.phantom_records import phantom_records
 from lvseg.config import ConvertConfig, TrainConfig
 from lvseg.errors import LvsegError, TrainingError
-from lvseg.phantom import write_phantom
 from lvseg.results import read_history
 from lvseg.run_folder import changed_flags
 
@@ -86,12 +86,7 @@ class Kill:
 
 def make_records(folder: Path) -> Path:
     """A small phantom: 64x64, training in seconds."""
-    from lvseg.distributed.convert import convert
-    from lvseg.distributed.session import ray_session
-
-    phantom = write_phantom(folder / "phantom", patients=5, size=64, slices=6, phases=6, labelled_only=True)
-    with ray_session():
-        convert(phantom.out, folder / "records", ConvertConfig())
+    phantom_records(folder, ConvertConfig(), patients=5, size=64, slices=6, phases=6)
     return folder / "records"
 
 
@@ -124,6 +119,15 @@ class Training:
             if time.monotonic() > deadline:
                 raise TrainingError(f"{self.folder.name}: no {what} in {DEADLINE_S} s")
             time.sleep(POLL_S)
+
+    def end(self) -> None:
+        """Wait for the end of the run.
+
+        Raises:
+            TrainingError: it is not a good one.
+        """
+        if status := self.process.wait(DEADLINE_S):
+            raise TrainingError(f"{self.folder.name}: ended with {status}")
 
     def progress(self) -> dict[str, Any]:
         """What the run says of itself."""
@@ -185,8 +189,7 @@ def disturb(records: Path, folder: Path, benchmark: Benchmark, moments: random.R
         training.wait_for(f"epoch {epoch}", lambda epoch=epoch: training.position()[0] >= epoch)  # type: ignore[misc]
         time.sleep(moments.random() * 0.5)
         kills.append(training.kill(victim))
-    if training.process.wait(DEADLINE_S):
-        raise TrainingError(f"{folder.name}: ended with {training.process.returncode}")
+    training.end()
     return kills
 
 
@@ -216,8 +219,7 @@ def main(args: Sequence[str] | None = None) -> int:
         try:
             records = make_records(folder)
             calm = Training(records, folder / "calm", benchmark.config())
-            if calm.process.wait(DEADLINE_S):
-                raise TrainingError(f"the undisturbed run ended with {calm.process.returncode}")
+            calm.end()
             console.print("undisturbed run done")
             for number in range(1, benchmark.runs + 1):
                 kills = disturb(records, folder / f"run-{number}", benchmark, moments)

@@ -85,8 +85,7 @@ def lose_a_node(records: Path, folder: Path, benchmark: Benchmark) -> float:
         kill_a_node(nodes)
         training.wait_for("step after it", lambda: training.has_gone_on(before))
         seconds = time.monotonic() - killed
-        if training.process.wait(900):
-            raise TrainingError(f"{folder.name}: ended with {training.process.returncode}")
+        training.end()
     return seconds
 
 
@@ -97,8 +96,7 @@ def main(benchmark: Benchmark) -> int:
         try:
             records = make_records(folder)
             calm = Training(records, folder / "calm", Chaos(model=benchmark.model, epochs=benchmark.epochs).config())
-            if calm.process.wait(900):
-                raise TrainingError(f"the undisturbed run ended with {calm.process.returncode}")
+            calm.end()
             wrong = 0
             for number in range(1, benchmark.rounds + 1):
                 seconds = lose_a_node(records, folder / f"run-{number}", benchmark)

@@ -23,9 +23,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.phantom_records import phantom_records
 from lvseg.config import ConvertConfig, PredictConfig, TrainConfig
-from lvseg.distributed.convert import convert
-from lvseg.distributed.session import ray_session
 from lvseg.inference.job import OpenJob, end_job, open_job, read_pack
 from lvseg.inference.local import predict_locally
 from lvseg.inference.model import load_member
@@ -56,13 +55,10 @@ class Benchmark:
 
 def make_run(folder: Path, model: str, crop: int) -> Path:
     """A short training on a phantom: masks that look like hearts take their usual time to be drawn and written."""
-    source, records = folder / "labelled", folder / "records"
-    write_phantom(source, patients=4, size=256, slices=6, phases=8, labelled_only=True)
-    with ray_session():
-        settings = ConvertConfig(crop="centre", crop_size=crop, val_fraction=0.25)
-        manifest = convert(source, records, settings)
+    settings = ConvertConfig(crop="centre", crop_size=crop, val_fraction=0.25)
+    manifest = phantom_records(folder, settings, patients=4, size=256, slices=6, phases=8)
     config = TrainConfig(model=model, epochs=8, batch_size=4, learning_rate=1e-3, precision="float32", picture_every=0)
-    run = Run(folder=location(folder / "run"), config=config, records=location(records), manifest=manifest)
+    run = Run(folder=location(folder / "run"), config=config, records=location(folder / "records"), manifest=manifest)
     result = train_locally(run, lambda _: None)
     print(f"a run of {result.epochs} epochs on a phantom: validation Dice {result.val_dice:.3f}")
     return folder / "run"

@@ -15,6 +15,9 @@ from pathlib import Path
 
 import tyro
 
+from benchmarks.phantom_records import phantom_records
+from lvseg.config import ConvertConfig
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Benchmark:
@@ -65,18 +68,11 @@ def run(records: Path, folder: Path, benchmark: Benchmark, trials: int) -> Timed
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    from lvseg.config import ConvertConfig
-    from lvseg.distributed.convert import convert
-    from lvseg.distributed.session import ray_session
-    from lvseg.phantom import write_phantom
-
     benchmark = tyro.cli(Benchmark, args=args, description=__doc__)
     with tempfile.TemporaryDirectory(prefix="lvseg-sweep-") as name:
         folder = Path(name)
         patients = max(4, -(-benchmark.images // 16))
-        phantom = write_phantom(folder / "phantom", patients=patients, labelled_only=True)
-        with ray_session():
-            convert(phantom.out, folder / "records", ConvertConfig())
+        phantom_records(folder, ConvertConfig(), patients=patients)
         one = run(folder / "records", folder / "runs" / "one", benchmark, 1)
         all_ = run(folder / "records", folder / "runs" / "all", benchmark, benchmark.trials)
     start_up = one.wall_s - one.training_s

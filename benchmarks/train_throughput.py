@@ -67,6 +67,8 @@ class Benchmark:
     """TensorFlow's threads; default: all cores."""
     precision: str = "float32"
     """Arithmetic of the layers: float32 or bfloat16."""
+    steps_per_call: int = 16
+    """Of lvseg; progress is told once a call, so take fewer for a model whose calls are longer than a turn."""
     rounds: int = 12
     """How often all are measured, in turn."""
     seconds: float = 5.0
@@ -95,6 +97,7 @@ class Benchmark:
             batch_size=self.batch_size,
             precision=self.precision,  # type: ignore[arg-type]  # checked there
             cpus_per_worker=self.threads or os.cpu_count() or 1,
+            steps_per_call=self.steps_per_call,
             ingest="memory",
             picture_every=0,
         )

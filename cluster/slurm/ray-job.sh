@@ -19,7 +19,8 @@ mkdir -p "$HOME/.ray"
 status_file=$HOME/.ray/slurm-$SLURM_JOB_ID.status
 export RAY_AUTH_TOKEN_PATH=$HOME/.ray/slurm-$SLURM_JOB_ID.token RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
 python -c 'import secrets; print(secrets.token_hex(32))' > "$RAY_AUTH_TOKEN_PATH"
-export RAY_TMPDIR=/tmp/ray-$SLURM_JOB_ID # short: Ray's sockets lie in it
+export RAY_TMPDIR=/tmp/ray-$SLURM_JOB_ID # short: Ray's sockets lie in it; Ray makes it on every node
+export TMPDIR=$RAY_TMPDIR
 export LVSEG_CACHE=${SLURM_TMPDIR:-/tmp}/lvseg-cache-$SLURM_JOB_ID
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300 # seconds for all nodes to join
 
@@ -27,9 +28,16 @@ export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300 # seconds for all nodes to joi
 # shellcheck disable=SC2329 # called by the trap
 clean() {
   rm -f "$RAY_AUTH_TOKEN_PATH" "$status_file"
-  srun --ntasks="$nodes" --ntasks-per-node=1 rm -rf "$RAY_TMPDIR" "$LVSEG_CACHE" || true
+  srun --overlap --ntasks="$nodes" --ntasks-per-node=1 rm -rf "$RAY_TMPDIR" "$LVSEG_CACHE" || true
 }
 trap clean EXIT
+
+# A job that is in the queue again has no steps any more: first clean.
+requeue() {
+  clean
+  trap - EXIT
+  scontrol requeue "$SLURM_JOB_ID"
+}
 
 # Slurm sends USR1 to this script some minutes before the end (--signal=B:USR1@SECONDS). A training run stops when it
 # finds the file `stop` in its folder, with its state saved; anything else goes on from where it was when called again.
@@ -40,7 +48,7 @@ stop() {
   if [[ -n ${RUN_FOLDER:-} && -d $RUN_FOLDER ]]; then
     touch "$RUN_FOLDER/stop"
   else
-    scontrol requeue "$SLURM_JOB_ID"
+    requeue
   fi
 }
 trap stop USR1
@@ -53,7 +61,7 @@ command='status=0; RAY_ADDRESS=$1 lvseg "${@:3}" || status=$?; echo "$status" > 
 rm -f "$status_file"
 srun --ntasks="$nodes" --ntasks-per-node=1 \
   ray symmetric-run --address "$address" --min-nodes "$nodes" \
-  --num-cpus "$SLURM_CPUS_PER_TASK" --num-gpus "${GPUS_PER_NODE:-0}" \
+  --num-cpus "$SLURM_CPUS_PER_TASK" --num-gpus "${SLURM_GPUS_ON_NODE:-0}" \
   -- bash -c "$command" lvseg "$address" "$status_file" "$@" &
 
 # A signal ends `wait`, not srun.
@@ -66,6 +74,6 @@ if [[ -s $status_file ]]; then
 fi
 # 75: stopped, and can be gone on with.
 if [[ -n $stopping && $status -eq 75 ]]; then
-  scontrol requeue "$SLURM_JOB_ID"
+  requeue
 fi
 exit "$status"
