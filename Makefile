@@ -43,13 +43,13 @@ test-quick: $(READY)  ## the tests that need neither Ray processes nor more than
 	$(BIN)/python -m pytest -m "not ray and not slow and not cluster" -n $(PROCESSES) $(PYTEST_FLAGS)
 
 test-rest: test-quick  # after the quick ones, also under make -j
-	$(BIN)/python -m pytest -m "(ray or slow) and not cluster" $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -m "(ray or slow) and not cluster" -n $(PROCESSES) --dist loadfile $(PYTEST_FLAGS)
 
-test-cluster: $(READY)  ## jobs on three real nodes, a node and a driver that die, a sweep on many made-up ones
-	$(BIN)/python -m pytest tests/nodes -m "cluster and not slow" $(PYTEST_FLAGS)
+test-cluster: $(READY)  ## jobs on three real nodes, a node that dies, a worker that hangs, sweeps on many made-up nodes
+	$(BIN)/python -m pytest -m "cluster and not slow" $(PYTEST_FLAGS)
 
-test-faults: $(READY)  ## everything that breaks on a cluster, with the seconds to recover; a sweep on 64 made-up nodes
-	$(BIN)/python -m pytest tests/nodes/test_faults.py tests/nodes/test_scale.py $(PYTEST_FLAGS)
+test-faults: $(READY)  ## all of tests/nodes: everything that breaks on a cluster, Slurm, a sweep on 64 made-up nodes
+	$(BIN)/python -m pytest tests/nodes $(PYTEST_FLAGS)
 
 lint: $(READY)  ## format, lint and types
 	$(BIN)/ruff format --check .
