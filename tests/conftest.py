@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from lvseg.quiet import TENSORFLOW_KERNELS
+from tests.processes import SLOW_START
 
 os.environ.update(TENSORFLOW_KERNELS)  # before any test loads TensorFlow: the numbers of a run and of its workers
+os.environ.update(SLOW_START)
 
 
 @pytest.fixture(scope="session", autouse=True)

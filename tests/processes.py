@@ -5,6 +5,9 @@ from collections.abc import Sequence
 
 import psutil
 
+SLOW_START = {"RAY_raylet_start_wait_time_s": "180"}
+"""For Ray's nodes, which may take longer than its 30 s to start beside other work."""
+
 
 def family(pid: int) -> list[psutil.Process]:
     """A process and all below it; none where it is gone."""

@@ -1,7 +1,6 @@
 """A real S3 API server on loopback, in a process of its own: moto's."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -10,6 +9,8 @@ from contextlib import contextmanager
 
 import requests
 import s3fs
+
+from tests.ports import free_port
 
 BUCKET = "lvseg-test"
 SECRET = "unmistakable-secret-key-0123456789"
@@ -27,9 +28,7 @@ def s3_server(host: str = "127.0.0.1", prefix: Sequence[str] = ()) -> Iterator[d
     Yields:
         The environment variables with which AWS clients use it.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     endpoint = f"http://{host}:{port}"
     server = subprocess.Popen(
         [*prefix, sys.executable, "-c", SERVE, "-H", host, "-p", str(port)],

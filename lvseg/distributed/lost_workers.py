@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import ray.train
+from ray.train.v2._internal.exceptions import RayTrainError
 
 from lvseg.store import UPath
 from lvseg.training.status import read_progress, record_event
@@ -24,12 +25,17 @@ class LostWorkers(ray.train.UserCallback):  # type: ignore[misc]
         progress = read_progress(self._folder)
         for rank, error in sorted(worker_exceptions.items()):
             epoch = progress.epochs_done if progress else 0
-            record_event(self._folder, "lost", epoch, rank=rank, error=type(error).__name__, text=_reason(error))
+            cause = getattr(error, "cause", error)  # of what Ray carried here from another process
+            record_event(self._folder, "lost", epoch, rank=rank, error=type(cause).__name__, text=_reason(cause))
 
 
 def _reason(error: Exception) -> str:
-    """The last line that says something: what comes before are places in code, hosts and paths."""
+    """One line of what an error says: the last one, before which come places in code, hosts and paths.
+
+    Of Ray Train's own errors the first, on which the names of its settings follow.
+    """
     cause = getattr(error, "health_check_failure", error)
     lines = [line.strip() for line in str(cause).splitlines()]
     told = [line for line in lines if line and not line.startswith(("[", "File "))]
-    return told[-1][:LONGEST_REASON] if told else ""
+    telling = told[:1] if isinstance(cause, RayTrainError) else told[-1:]
+    return "".join(telling)[:LONGEST_REASON]

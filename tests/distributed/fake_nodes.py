@@ -16,6 +16,7 @@ from lvseg.sweep import Sweep
 from tests.distributed.pretend import pretend
 
 NODE = {"num_cpus": 2, "num_gpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False}
+START_S = 180
 KINDS = {"cpu": (False, None), "gpu": (True, None), "quarter": (True, 0.25)}
 
 
@@ -26,8 +27,8 @@ def main(records: Path, folder: Path) -> None:
     found = []
     for nodes in (1, 2, 4, 8):
         while len(cluster.list_all_nodes()) < nodes:
-            cluster.add_node(**{key: value for key, value in NODE.items() if key != "include_dashboard"})
-        cluster.wait_for_nodes()
+            cluster.add_node(wait=False, **{key: value for key, value in NODE.items() if key != "include_dashboard"})
+        cluster.wait_for_nodes(timeout=START_S)
         found.append({"nodes": nodes} | {kind: sweep(records, folder / f"{nodes}-{kind}", kind) for kind in KINDS})
     ray.shutdown()
     cluster.shutdown()

@@ -5,7 +5,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,16 +19,15 @@ from lvseg.run_folder import Run, changed_flags
 from lvseg.training.local import train_locally
 from lvseg.training.status import read_events
 from tests.distributed.weights import assert_same_weights
-from tests.histories import epochs_done
+from tests.histories import DEADLINE_S, epochs_done, wait_for_epochs
 from tests.processes import family, kill_all, running
 
 pytestmark = pytest.mark.cluster
 
-DEADLINE_S = 240
 # Long enough for a start on a busy machine, short enough for a test.
 CONFIG = TrainConfig(
     model="fcn",
-    epochs=8,
+    epochs=20,
     batch_size=4,
     picture_every=0,
     steps_per_call=1,
@@ -38,7 +36,7 @@ CONFIG = TrainConfig(
     optimizer="sgd",
     learning_rate=0.02,
     workers=2,
-    collective_timeout_s=8,
+    collective_timeout_s=12,
     max_failures=6,
 )
 
@@ -69,11 +67,7 @@ def test_a_worker_that_hangs_is_replaced(made: tuple[Path, Manifest], tmp_path: 
     train_locally(calm, print)
     folder = tmp_path / "hung"
     with training(made[0], folder, repository) as run:
-        deadline = time.monotonic() + DEADLINE_S
-        while epochs_done(folder) < 2:
-            assert run.poll() is None, f"the run ended early with {run.returncode}"
-            assert time.monotonic() < deadline, "no second epoch"
-            time.sleep(0.02)
+        wait_for_epochs(folder, 2, run)
         workers = {is_chief(worker, folder): worker for worker in running(run.pid, "RayTrainWorker")}
         assert len(workers) == 2
         workers[True].send_signal(signal.SIGSTOP)
@@ -81,6 +75,8 @@ def test_a_worker_that_hangs_is_replaced(made: tuple[Path, Manifest], tmp_path: 
         assert run.wait(DEADLINE_S) == 0
     lost = [event for event in read_events(folder) if event.kind == "lost"]
     assert lost
-    assert lost[0].facts["error"] in ("DeadlineExceededError", "WorkerHealthCheckTimeoutError")
+    # In a collective of TensorFlow, by the health check, or at the barrier of a report: who is first to notice.
+    signs = ("DeadlineExceededError", "WorkerHealthCheckTimeoutError", "BroadcastCollectiveTimeoutError")
+    assert lost[0].facts["error"] in signs
     assert [row.epoch for row in read_history(folder)] == list(range(1, CONFIG.epochs + 1))
     assert_same_weights(folder, calm.folder)

@@ -16,7 +16,7 @@ import pytest
 
 from lvseg.records import Manifest
 from tests.ports import free_port
-from tests.processes import family, kill_all
+from tests.processes import SLOW_START, family, kill_all
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -50,7 +50,7 @@ def head() -> Iterator[Head]:
     folder = Path(tempfile.mkdtemp(prefix="lv", dir="/tmp"))
     dashboard, agent = free_port(), free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTHONPATH"))}
-    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, **SLOW_START}
     environment["PATH"] = os.pathsep.join([str(RAY.parent), environment["PATH"]])  # as in an activated environment
     flags = {
         "--port": free_port(),

@@ -21,6 +21,7 @@ from lvseg.run_folder import CONFIG_NAME, RESULT_FILE
 from lvseg.space import Dimension
 from lvseg.sweep import Sweep
 from tests.distributed.pretend import epochs_done, pretend
+from tests.processes import SLOW_START
 
 pytestmark = pytest.mark.ray
 
@@ -186,7 +187,7 @@ def test_trials_fit_on_clusters_of_1_2_4_and_8_nodes(
     done = subprocess.run(
         list(map(str, command)),
         cwd=repository,
-        env=environment | {"PYTHONPATH": str(repository)},
+        env=environment | SLOW_START | {"PYTHONPATH": str(repository)},
         capture_output=True,
         text=True,
         timeout=600,

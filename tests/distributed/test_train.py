@@ -25,7 +25,7 @@ from lvseg.training.local import train_locally
 from lvseg.training.status import read_events
 from tests.discs import write_records
 from tests.distributed.weights import assert_same_weights
-from tests.histories import epochs_done
+from tests.histories import DEADLINE_S, wait_for_epochs
 from tests.processes import kill_all, running
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
@@ -62,7 +62,6 @@ LONG = TrainConfig(
     optimizer="sgd",
     learning_rate=0.02,
 )
-DEADLINE_S = 240
 LOSS_TOLERANCE = 5e-5
 # Rounding moves a pixel now and then whose two classes are as good as equal: one of 4,096, or of a cavity of some 200.
 TOLERANCES = {"learning_rate": 1e-12, "loss": LOSS_TOLERANCE, "val_loss": LOSS_TOLERANCE} | dict.fromkeys(
@@ -241,9 +240,7 @@ def test_ray_restarts_a_killed_worker(made: tuple[Path, Manifest], tmp_path: Pat
 
 def kill_workers_after(epochs: int, folder: Path, killed: list[int]) -> None:
     """Kill every worker of this process's Ray when the run has done so many epochs."""
-    deadline = time.monotonic() + DEADLINE_S
-    while epochs_done(folder) < epochs and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_for_epochs(folder, epochs)
     workers = running(os.getpid(), "RayTrainWorker")
     kill_all(workers)
     killed += [process.pid for process in workers]

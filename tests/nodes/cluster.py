@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 
 from tests.ports import free_port
-from tests.processes import family, kill_all, running
+from tests.processes import SLOW_START, family, kill_all, running
 from tests.s3 import s3_server
 
 TOKEN = "fedcba9876543210fedcba9876543210"
@@ -263,7 +263,7 @@ def cluster(separate: bool, workers: int = 2) -> Iterator[Cluster]:
         stack.callback(network.remove)
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTHONPATH"))}
         environment = {name: value for name, value in environment.items() if not name.lower().endswith("_proxy")}
-        environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "TF_CPP_MIN_LOG_LEVEL": "3", **SLOW_START}
         environment["PATH"] = os.pathsep.join([str(RAY.parent), environment["PATH"]])  # as in an activated environment
         made = Cluster(folder, network, environment)
         made.environment |= stack.enter_context(s3_server(made.address, made.prefix))

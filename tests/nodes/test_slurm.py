@@ -15,14 +15,12 @@ from lvseg.training.status import read_events
 from tests.distributed.weights import assert_same_weights
 from tests.histories import epochs_done
 from tests.nodes.cluster import wait_for
-from tests.nodes.conftest import PHANTOM
+from tests.nodes.conftest import EPOCHS, EXACT, PHANTOM
 from tests.nodes.slurm import Slurm, slurm, why_not
-from tests.nodes.test_faults import OTHER_WORKERS_TOLERANCE
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
-SETTINGS = ("--model", "fcn", "--batch-size", 4, "--picture-every", 0, "--precision", "float32")
-EPOCHS = 12
+SETTINGS = ("--model", "fcn", "--batch-size", 4, "--picture-every", 0, *EXACT)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +79,7 @@ def test_a_run_before_its_time_is_up_is_queued_again_and_ends_as_if_nothing_had_
     assert (result.status, result.workers, result.epochs) == ("finished", 2, EPOCHS)
     here = [sys.executable, "-m", "lvseg.cli", "train", str(records), *map(str, flags), "--workers", "0"]
     subprocess.run([*here, "--runs", str(runs), "--name", "calm"], env=made.environment, check=True)
-    assert_same_weights(runs / "one", runs / "calm", OTHER_WORKERS_TOLERANCE)
+    assert_same_weights(runs / "one", runs / "calm")
     assert_nothing_is_left(made)
 
 

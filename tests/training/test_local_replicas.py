@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.ports import free_ports
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +24,7 @@ def left(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tup
     environment = {**os.environ, "PYTHONPATH": str(repository), "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
     running = {}
     for workers, devices in LAYOUTS:
-        ports = free_ports(workers)
+        ports = [free_port() for _ in range(workers)]
         for rank in range(workers):
             out = folder / f"{workers}-{devices}-{rank}.npz"
             words = ["-m", "tests.training.local_replicas", workers, rank, devices, out, *ports]
