@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import tyro
@@ -67,7 +68,9 @@ def measure(records: Path, folder: Path, model: str, workers: int) -> dict[str, 
             raise RuntimeError(f"no step in {DEADLINE_S} s")
         time.sleep(POLL_S)
     process.wait()
-    times = [0.0, *(begun.get(phase, float("nan")) for phase in PHASES)]
+    for phase, following in reversed(list(pairwise(PHASES))):
+        begun.setdefault(phase, begun[following])  # too short to be seen
+    times = [0.0, *(begun[phase] for phase in PHASES)]
     spent = {name: after - before for name, before, after in zip((BEFORE, *PHASES), times, times[1:], strict=False)}
     return spent | {"to the first step": times[-1]}
 

@@ -1,19 +1,20 @@
 """Record set → every worker's own images: where they are kept, and the pass that brings them into memory.
 
-Which rows a worker needs is known before anything is read (``training.order``). For mode memory each worker's
-rows are a data set of their own, read in parallel by the cluster and held in its object store; the pass ends before
-the workers start: they may then take every core without starving it. In the other modes workers read for themselves.
+Which rows a worker needs is known before anything is read (``training.order``). For mode memory Ray Data reads each
+worker's rows in parallel, on the whole cluster, into its object store; the pass ends before the workers start: they may
+then take every core without starving it. In the other modes workers read for themselves.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 import pyarrow as pa
 import ray
 import ray.data
 import ray.exceptions
-import ray.train
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lvseg.config import Ingest
@@ -25,6 +26,9 @@ from lvseg.store import UPath
 from lvseg.training.cache import cache_folder, free_bytes
 from lvseg.training.plan import IngestPlan, plan_ingest
 from lvseg.training.portion import COLUMNS, Portion, portions
+
+Tables = tuple["ray.ObjectRef[pa.Table]", ...]
+"""Rows in the object store, in order."""
 
 
 def choose_ingest(
@@ -60,54 +64,49 @@ def _least_room(nodes: list[dict[str, Any]]) -> int:
     return min(ray.get(asked), default=0)
 
 
-def read_portion(portion: Portion) -> ray.data.Dataset:
-    """The rows of a portion as a data set in the object store, in order.
+def read_portions(wanted: Sequence[Portion]) -> list[Tables]:
+    """The rows of each portion of one record set, by one Ray Data job.
 
     Raises:
         RecordsError: a record file cannot be read; names it.
     """
-    folder, format = everywhere(portion.records), portion.manifest.format
+    folder, format = everywhere(wanted[0].records), wanted[0].manifest.format
 
     def read(batch: dict[str, Any]) -> pa.Table:
         return read_rows(folder / str(batch["file"][0]), format, int(batch["start"][0]), int(batch["stop"][0]), COLUMNS)
 
-    ranges = [{"file": file, "start": start, "stop": stop} for file, start, stop in portion.ranges()]
-    if not ranges:
-        return ray.data.from_arrow(read_rows(folder / portion.part.files[0].file, format, 0, 0, COLUMNS))
+    names = ("file", "start", "stop")
+    ranges = [dict(zip(names, each, strict=True)) for portion in wanted for each in portion.ranges()]
     dataset = ray.data.from_items(ranges, override_num_blocks=len(ranges))
     ordered = dataset.map_batches(read, batch_size=1, batch_format="numpy", zero_copy_batch=True)
     ordered.context.execution_options.preserve_order = True
+    ends = accumulate(len(portion.rows) for portion in wanted)
     try:
-        return ordered.materialize()
+        pieces = ordered.split_at_indices(list(ends))[:-1]
     except ray.exceptions.RayTaskError as error:
-        for _ in portion.tables():
-            pass  # raises what Ray hides: which file, and why
-        raise RecordsError(f"{portion.records}: could not be read: {type(error).__name__}") from error
+        for portion in wanted:
+            for _ in portion.tables():
+                pass  # raises what Ray hides: which file, and why
+        raise RecordsError(f"{folder}: could not be read: {type(error).__name__}") from error
+    return [
+        tuple(piece.to_arrow_refs()) if portion.rows else (ray.put(_no_rows(portion)),)
+        for portion, piece in zip(wanted, pieces, strict=True)
+    ]
 
 
-def read_shards(records: UPath, manifest: Manifest, batch_size: int, workers: int) -> dict[str, list[ray.data.Dataset]]:
+def _no_rows(portion: Portion) -> pa.Table:
+    """With the columns and types that rows would have."""
+    return read_rows(portion.records / portion.part.files[0].file, portion.manifest.format, 0, 0, COLUMNS)
+
+
+def read_shards(records: UPath, manifest: Manifest, batch_size: int, workers: int) -> list[tuple[Tables, Tables]]:
     """For every worker its training and validation rows."""
-    own = [portions(records, manifest, batch_size, workers, rank) for rank in range(workers)]
-    return {
-        "train": [read_portion(train) for train, _ in own],
-        "val": [read_portion(val) for _, val in own],
-    }
+    own = [portion for rank in range(workers) for portion in portions(records, manifest, batch_size, workers, rank)]
+    tables = read_portions(own)
+    return list(zip(tables[::2], tables[1::2], strict=True))
 
 
-class RowsOfEachWorker(ray.train.DataConfig):  # type: ignore[misc]
-    """Gives each worker its own rows, where Ray's default would hand out whichever are ready."""
-
-    def __init__(self, shards: dict[str, list[ray.data.Dataset]]) -> None:
-        super().__init__()
-        self._shards = shards
-
-    def configure(
-        self,
-        datasets: dict[str, ray.data.Dataset],
-        world_size: int,
-        worker_handles: Any = None,
-        worker_node_ids: list[str] | None = None,
-        **kwargs: Any,
-    ) -> list[dict[str, ray.data.DataIterator]]:
-        """One mapping of names to iterators for every rank."""
-        return [{name: self._shards[name][rank].iterator() for name in datasets} for rank in range(world_size)]
+def taken(tables: Tables) -> Iterator[pa.Table]:
+    """One after the other, from wherever they are."""
+    for table in tables:
+        yield ray.get(table)

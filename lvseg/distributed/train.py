@@ -8,16 +8,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray.train
+from ray.train.v2._internal.callbacks import DatasetsCallback
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
 
 from lvseg.config import TrainConfig
-from lvseg.distributed.ingest import RowsOfEachWorker, choose_ingest, read_shards
+from lvseg.distributed.ingest import Tables, choose_ingest, read_shards, taken
 from lvseg.distributed.lost_workers import LostWorkers
 from lvseg.distributed.metrics import RunGauges
 from lvseg.distributed.patience import patience
@@ -202,11 +205,22 @@ def _best_checkpoint(result: ray.train.Result, outcome: Outcome) -> Iterator[Pat
             yield Path(folder)
 
 
+class _Trainer(DataParallelTrainer):  # type: ignore[misc]
+    """Without helpers of Ray Train that a run has no use for: each starts a process beside the workers'."""
+
+    def __init__(self, *args: Any, needless: tuple[type, ...], **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._needless = needless
+
+    def _create_default_callbacks(self) -> list[Any]:
+        return [each for each in super()._create_default_callbacks() if not isinstance(each, self._needless)]
+
+
 def _fit(run: Run, ingest: Mode, cpus: int, callbacks: list[Any]) -> ray.train.Result:
     config, data, want = run.config, run.data, wanted(run.config)
     # A group that may change its size is not known before it starts: its workers read for themselves.
     read_ahead = ingest == "memory" and config.min_workers is None
-    shards = read_shards(run.records, data, config.batch_size, config.workers) if read_ahead else {}
+    tables = read_shards(run.records, data, config.batch_size, config.workers) if read_ahead else None
     loop_config = {
         "config": config,
         "records": everywhere(run.records),
@@ -216,15 +230,14 @@ def _fit(run: Run, ingest: Mode, cpus: int, callbacks: list[Any]) -> ray.train.R
         "run": run_path(run.folder, run.sweep),
         "facts": split_facts(run.records, data),
         "threads": cpus,
-        "read_ahead": read_ahead,
     }
-    trainer = DataParallelTrainer(
-        train_worker,
+    trainer = _Trainer(
+        # Not in the loop's settings, which Ray may keep for its dashboard: what they name would stay in memory.
+        partial(train_worker, tables),
+        # In a cluster of this run alone no place is left behind.
+        needless=(DatasetsCallback, PlacementGroupCleanerCallback) if is_private_cluster() else (DatasetsCallback,),
         backend_config=TensorflowBackendConfig(),
         train_loop_config=loop_config,
-        # Only the names matter here: which rows go where is decided by RowsOfEachWorker.
-        datasets={name: parts[0] for name, parts in shards.items()},
-        dataset_config=RowsOfEachWorker(shards),
         scaling_config=ray.train.ScalingConfig(
             num_workers=(config.min_workers, config.workers) if config.min_workers else config.workers,
             use_gpu=config.gpu,
@@ -259,8 +272,13 @@ def _fit_interruptible(trainer: Any) -> ray.train.Result:
         signal.signal(signal.SIGINT, handler)
 
 
-def train_worker(loop_config: dict[str, Any]) -> dict[str, Any] | None:
-    """What each worker does; rank 0 gives back the fields of ``Outcome``."""
+def train_worker(tables: list[tuple[Tables, Tables]] | None, loop_config: dict[str, Any]) -> dict[str, Any] | None:
+    """What each worker does; rank 0 gives back the fields of ``Outcome``.
+
+    Args:
+        tables: Training and validation rows of every rank, where they were read already.
+        loop_config: The rest.
+    """
     import_keras()
     from lvseg.training.loop import configure_threads, train
     from lvseg.training.monitor import Monitor
@@ -283,7 +301,7 @@ def train_worker(loop_config: dict[str, Any]) -> dict[str, Any] | None:
             loop_config["facts"],
             workers=context.world_size,
             rank=context.rank,
-            tables=(_batches("train"), _batches("val")) if loop_config["read_ahead"] else None,
+            tables=(taken(tables[context.rank][0]), taken(tables[context.rank][1])) if tables else None,
         )
 
     classes = CLASSES[manifest.structures]
@@ -302,10 +320,6 @@ def _monitor(loop_config: dict[str, Any]) -> Monitor:
         *mlflow_listeners(config, folder, loop_config["records"]),
     ]
     return FolderMonitor(folder, config.epochs, config.picture_every, listeners)
-
-
-def _batches(name: str) -> Any:
-    return ray.train.get_dataset_shard(name).iter_batches(batch_size=None, batch_format="pyarrow")
 
 
 def one_line(error: BaseException) -> str:

@@ -3,10 +3,11 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lvseg.config import Ingest, TrainConfig
-from lvseg.distributed.ingest import choose_ingest, read_portion
+from lvseg.distributed.ingest import choose_ingest, read_portions, taken
 from lvseg.errors import RecordsError
 from lvseg.records import Manifest
 from lvseg.run_folder import Run
@@ -70,11 +71,15 @@ def test_workers_and_trials_on_a_node_count_together(made: tuple[Path, Manifest]
 @pytest.mark.usefixtures("cluster")
 def test_the_pass_gives_the_rows_in_order(made: tuple[Path, Manifest]) -> None:
     records, manifest = made
-    for rows in (range(19), range(5, 18), range(0)):
-        portion = Portion(records=records, manifest=manifest, split="train", rows=rows)
-        batches = read_portion(portion).iter_batches(batch_size=None, batch_format="pyarrow")
-        found = collect(batches, (64, 64), len(rows))
-        assert found.names == tuple(f"D-{row:03d}" for row in rows)
+    parts = (("train", range(19)), ("train", range(5, 18)), ("val", range(0)), ("val", range(2, 7)))
+    wanted = [Portion(records=records, manifest=manifest, split=split, rows=rows) for split, rows in parts]
+    for portion, tables in zip(wanted, read_portions(wanted), strict=True):
+        found = collect(taken(tables), (64, 64), len(portion.rows))
+        here = collect(portion.tables(), (64, 64), len(portion.rows))
+        assert found.names == here.names
+        assert len(set(found.names)) == len(portion.rows)
+        np.testing.assert_array_equal(found.images, here.images)
+        np.testing.assert_array_equal(found.masks, here.masks)
 
 
 @pytest.mark.ray
@@ -86,7 +91,7 @@ def test_a_broken_file_is_named_by_the_pass(made: tuple[Path, Manifest], tmp_pat
     broken = tmp_path / manifest.splits["train"].files[2].file
     broken.write_bytes(broken.read_bytes()[:100])
     with pytest.raises(RecordsError, match=rf"^{broken}: not a readable parquet record file"):
-        read_portion(whole(tmp_path, manifest, "train"))
+        read_portions([whole(tmp_path, manifest, split) for split in ("val", "train")])
 
 
 def test_what_cannot_be_trained_on_is_refused_before_anything_starts(tmp_path: Path) -> None:
