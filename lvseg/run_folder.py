@@ -250,16 +250,19 @@ def request_stop(folder: UPath) -> None:
 
 
 @contextmanager
-def at_sigterm(stop: Callable[[], None]) -> Iterator[None]:
-    """SIGTERM, from Slurm, Kubernetes or an operator, calls ``stop``; only a main thread hears signals."""
+def at_signal(number: signal.Signals, call: Callable[[], None]) -> Iterator[None]:
+    """For the length of the block a signal makes a call; only a main thread hears signals.
+
+    SIGTERM comes from Slurm, Kubernetes or an operator, SIGINT from Ctrl-C.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: stop())
+    before = signal.signal(number, lambda *_: call())
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(number, before)
 
 
 def stop_is_requested(folder: UPath) -> bool:

@@ -35,7 +35,7 @@ from lvseg.results import RunResult
 from lvseg.run_folder import (
     CHECKPOINTS_NAME,
     Run,
-    at_sigterm,
+    at_signal,
     close_run,
     fail_run,
     finish_run,
@@ -152,7 +152,10 @@ def run_training(
     cpus = config.cpus_per_worker or share_of_cpus(nodes, want)
     say(_described(config, cpus))
     try:
-        with at_sigterm(lambda: request_stop(run.folder)), patience(config.workers, config.collective_timeout_s):
+        with (
+            at_signal(signal.SIGTERM, lambda: request_stop(run.folder)),
+            patience(config.workers, config.collective_timeout_s),
+        ):
             result = _fit(run, ingest, cpus, callbacks or [])
     except TrainingFailedError as error:
         message = one_line(error)
@@ -211,9 +214,21 @@ class _Trainer(DataParallelTrainer):  # type: ignore[misc]
     def __init__(self, *args: Any, needless: tuple[type, ...], **settings: Any) -> None:
         super().__init__(*args, **settings)
         self._needless = needless
+        self.interrupted = False
+        """By Ctrl-C, which ends the controller."""
 
     def _create_default_callbacks(self) -> list[Any]:
         return [each for each in super()._create_default_callbacks() if not isinstance(each, self._needless)]
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        super()._register_sigint_handler(controller)
+        abort = signal.getsignal(signal.SIGINT)
+
+        def interrupt(*received: Any) -> None:
+            self.interrupted = True
+            abort(*received)  # type: ignore[misc, operator]
+
+        signal.signal(signal.SIGINT, interrupt)
 
 
 def _fit(run: Run, ingest: Mode, cpus: int, callbacks: list[Any]) -> ray.train.Result:
@@ -259,15 +274,21 @@ def _fit(run: Run, ingest: Mode, cpus: int, callbacks: list[Any]) -> ray.train.R
     return _fit_interruptible(trainer)
 
 
-def _fit_interruptible(trainer: Any) -> ray.train.Result:
-    """Fit; Ctrl-C ends it as everywhere else in Python. Ray's own handler exits, and stays in place."""
+def _fit_interruptible(trainer: _Trainer) -> ray.train.Result:
+    """Fit; Ctrl-C ends it as everywhere else in Python.
+
+    Ray's own handler ends the controller and exits, stays in place, and where the main thread waits inside of Ray what
+    comes of it may be any error.
+    """
     if threading.current_thread() is not threading.main_thread():
         return trainer.fit()
     handler = signal.getsignal(signal.SIGINT)
     try:
         return trainer.fit()
-    except SystemExit:
-        raise KeyboardInterrupt from None
+    except BaseException:
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
     finally:
         signal.signal(signal.SIGINT, handler)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -39,7 +40,7 @@ from lvseg.distributed.trial import TrialPlan, run_trial
 from lvseg.errors import ConfigError, RunError, TrainingError
 from lvseg.records import Manifest, read_manifest
 from lvseg.results import RESULT_FILE, RunResult, read_history, read_result
-from lvseg.run_folder import fail_run
+from lvseg.run_folder import at_signal, fail_run
 from lvseg.store import UPath
 from lvseg.sweep import Sweep, close_early, open_sweep, trial_folders
 from lvseg.training.plan import IngestPlan
@@ -153,7 +154,9 @@ def run_sweep(
     budget, sweeper = Budget(sweep), GroupSweeper()
     watch = Watch(sweep, manifest, progress, resources, sweeper if sweep.base.workers > 1 else None)
     try:
-        grid = _tuner(sweep, resources, trainable, budget, watch).fit()
+        with at_signal(signal.SIGINT, watch.interrupt):
+            grid = _tuner(sweep, resources, trainable, budget, watch).fit()
+            watch.end_if_interrupted()
     finally:
         if sweep.base.workers > 1:
             sweeper.finish()
@@ -216,17 +219,34 @@ class Watch(tune.Callback):  # type: ignore[misc]
         self._heard: dict[str, float] = {}
         self.died: dict[str, str] = {}
         """Why a trial's process died, by the trial's name."""
+        self._interrupted = False
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune saves its callbacks; a progress bar holds locks and has no meaning elsewhere.
         return {}
 
+    def interrupt(self) -> None:
+        """Ctrl-C: ends the sweep with Ray Tune's next step, a second one at once.
+
+        Raised in the middle of a step, the exception was now and then lost and the sweep went on: Python ignores those
+        of destructors and of callbacks.
+        """
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._interrupted = True
+
+    def end_if_interrupted(self) -> None:
+        """Raises KeyboardInterrupt if so."""
+        if self._interrupted:
+            raise KeyboardInterrupt
+
     def on_step_begin(self, iteration: int, trials: list[Any], **_: Any) -> None:
         """Now and then look for what trials left behind, and whether any can ever run.
 
         Raises:
+            KeyboardInterrupt: the sweep was interrupted.
             TrainingError: for half an hour the cluster has had no place for a trial.
         """
+        self.end_if_interrupted()
         if self._sweeper is not None:
             self._sweeper.look()
         if any(trial.status == Trial.RUNNING for trial in trials):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Sequence
 
 from lvseg.results import RunResult
-from lvseg.run_folder import CHECKPOINTS_NAME, Run, at_sigterm, close_run, finish_run, open_run
+from lvseg.run_folder import CHECKPOINTS_NAME, Run, at_signal, close_run, finish_run, open_run
 from lvseg.slices import CLASSES
 from lvseg.training.cache import cache_folder, free_bytes
 from lvseg.training.context import LocalContext
@@ -76,5 +77,5 @@ def train_locally(run: Run, say: Callable[[str], None]) -> RunResult:
     say(str(ingest))
     say(f"this process, {threads} threads; {run.config.precision}, up to {run.config.steps_per_call} steps a call")
     stop = threading.Event()
-    with at_sigterm(stop.set):
+    with at_signal(signal.SIGTERM, stop.set):
         return train_here(run, LocalContext(run.folder / CHECKPOINTS_NAME, stop), ingest.mode, threads)

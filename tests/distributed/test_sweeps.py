@@ -3,8 +3,10 @@
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,22 @@ def test_a_cluster_that_does_not_grow_is_waited_for_so_long(sweep: Sweep, monkey
     with pytest.raises(TrainingError, match=r"has not grown: node_label: none of the 1 node\(s\) has kind=A100"):
         run_sweep(nowhere, resources, trainable=pretend)
     assert groups_of_this_job() == []
+
+
+def test_an_interrupted_sweep_ends_wherever_the_signal_meets_it(sweep: Sweep) -> None:
+    """Also where an exception would be lost, as in a destructor."""
+
+    def interrupt(trial: str, epoch: int, dice: float) -> None:
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+    sweep = dataclasses.replace(sweep, tune=TuneConfig(trials=3, concurrency=1))
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(sweep, plan_resources(sweep), interrupt, trainable=pretend)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert len(done(sweep)) < 3
+    assert [result.status for result in run(sweep)] == ["finished"] * 3
 
 
 @pytest.mark.parametrize("search", ["random", "tpe"])
