@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import get_args
+from typing import NoReturn, get_args
 
 import tyro
 
@@ -41,6 +41,17 @@ def main(args: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def run() -> NoReturn:
+    """The command itself: ``main``, and the end of the process."""
+    status = main()
+    if status == INTERRUPTED:
+        # Threads of Ray and Arrow may still be at work, and have crashed while Python was taken down around them.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def _call(args: list[str], job: tuple[str, ...] = (), act: bool = True) -> int:

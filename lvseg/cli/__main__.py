@@ -1,7 +1,5 @@
 """``python -m lvseg.cli``."""
 
-import sys
+from lvseg.cli import run
 
-from lvseg.cli import main
-
-sys.exit(main())
+run()
