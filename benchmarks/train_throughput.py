@@ -59,7 +59,7 @@ class Benchmark:
 
     model: str = "fcn"
     """Architecture."""
-    images: int = 2048
+    images: int = 4096
     """Training images of 256x256, a multiple of batch-size; more than are trained on, so that no epoch ends."""
     batch_size: int = 4
     """Images in one step."""
@@ -69,10 +69,10 @@ class Benchmark:
     """Arithmetic of the layers: float32 or bfloat16."""
     steps_per_call: int = 16
     """Of lvseg; progress is told once a call, so take fewer for a model whose calls are longer than a turn."""
-    rounds: int = 12
+    rounds: int = 20
     """How often all are measured, in turn."""
-    seconds: float = 5.0
-    """Of one turn; two workers that stand still for ten take each other for lost."""
+    seconds: float = 3.0
+    """Of one turn; two workers that stand still for longer may take each other for lost."""
     ways: tuple[str, ...] = WAYS
     """What is measured."""
 
@@ -165,7 +165,7 @@ class Turns:
         """A turn.
 
         Raises:
-            TrainingError: the process ended.
+            TrainingError: the process ended, or its images are counted from 0 again.
         """
         for process in reversed(self._family()):
             process.resume()
@@ -176,6 +176,8 @@ class Turns:
         self._pause()
         self._active += seconds
         self._check()
+        if self.meter.images and self._count() < self.meter.images[-1]:
+            raise TrainingError(f"{self.way}: an epoch has ended or the run has started again; take more images")
 
     def _pause(self) -> None:
         for process in self._family():
