@@ -8,11 +8,11 @@ import ray
 from ray.cluster_utils import Cluster
 
 from lvseg.config import TrainConfig, TuneConfig
-from lvseg.distributed.groups import groups_of_this_job
 from lvseg.distributed.session import _quiet_libraries
 from lvseg.distributed.tune import plan_resources, run_sweep
 from lvseg.space import Dimension
 from lvseg.sweep import Sweep
+from tests.distributed.places import groups_left
 from tests.distributed.pretend import pretend
 
 NODE = {"num_cpus": 2, "num_gpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False}
@@ -47,7 +47,7 @@ def sweep(records: Path, folder: Path, kind: str) -> dict[str, int]:
     resources = plan_resources(made)
     results = run_sweep(made, resources, trainable=pretend)
     finished = sum(result.status == "finished" for result in results)
-    return {"planned": resources.concurrency, "finished": finished, "groups_left": len(groups_of_this_job())}
+    return {"planned": resources.concurrency, "finished": finished, "groups_left": len(groups_left())}
 
 
 if __name__ == "__main__":

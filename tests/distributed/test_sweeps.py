@@ -13,7 +13,7 @@ import pytest
 import ray
 
 from lvseg.config import TrainConfig, TuneConfig, read_yaml
-from lvseg.distributed.groups import GroupSweeper, groups_of_this_job
+from lvseg.distributed.groups import GroupSweeper
 from lvseg.distributed.tune import plan_resources, run_sweep
 from lvseg.errors import TrainingError
 from lvseg.leaderboard import build
@@ -22,6 +22,7 @@ from lvseg.results import RunResult, read_history
 from lvseg.run_folder import CONFIG_NAME, RESULT_FILE
 from lvseg.space import Dimension
 from lvseg.sweep import Sweep
+from tests.distributed.places import groups_left
 from tests.distributed.pretend import epochs_done, pretend
 from tests.processes import SLOW_START
 
@@ -56,7 +57,7 @@ def test_a_cluster_that_does_not_grow_is_waited_for_so_long(sweep: Sweep, monkey
     monkeypatch.setattr("lvseg.distributed.tune.PLACE_WAIT_S", 3)
     with pytest.raises(TrainingError, match=r"has not grown: node_label: none of the 1 node\(s\) has kind=A100"):
         run_sweep(nowhere, resources, trainable=pretend)
-    assert groups_of_this_job() == []
+    assert groups_left() == []
 
 
 def test_an_interrupted_sweep_ends_wherever_the_signal_meets_it(sweep: Sweep) -> None:
@@ -191,7 +192,7 @@ def test_placement_groups_that_stay_behind_are_removed(cluster: None) -> None:
     ray.get([mine.ready(), left.ready()])
     sweeper.finish(patience_s=0.1)
     assert sweeper.removed == 1
-    assert [group.id for group in groups_of_this_job()] == [mine.id.binary()]
+    assert groups_left(1) == [mine.id.binary()]
     ray.util.remove_placement_group(mine)
 
 

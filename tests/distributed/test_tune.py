@@ -22,6 +22,7 @@ from lvseg.run_folder import Run
 from lvseg.space import Dimension
 from lvseg.sweep import Sweep
 from lvseg.training.local import train_locally
+from tests.distributed.places import groups_left
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
 
@@ -119,8 +120,7 @@ def test_trials_of_two_workers_fit_beside_each_other(made: tuple[Path, Manifest]
     assert [result.status for result in results] == ["finished", "finished"]
     assert all(result.workers == 2 for result in results)
     assert all(read_result(sweep.folder / result.name).sweep == "sweep" for result in results)
-    groups = [group for group in ray.util.placement_group_table().values() if group["state"] != "REMOVED"]
-    assert groups == []
+    assert groups_left() == []
 
 
 def test_trial_that_cannot_fit_is_refused(made: tuple[Path, Manifest], tmp_path: Path) -> None:
