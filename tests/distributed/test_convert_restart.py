@@ -79,7 +79,7 @@ def unbroken(cluster: None, phantom: Path, tmp_path_factory: pytest.TempPathFact
 
 def test_killed_on_disk(unbroken: dict[str, bytes], phantom: Path, tmp_path: Path, ray_folder: str) -> None:
     records = UPath(tmp_path / "records")
-    kill_after(random.randint(1, 10), phantom, records, ray_folder)
+    kill_after(random.randint(1, 12), phantom, records, ray_folder)
     convert(phantom, records, CONFIG)
     assert content(records) == unbroken
 
@@ -91,7 +91,7 @@ def test_killed_on_an_object_store(
         with monkeypatch.context() as patch:
             for name, value in environment.items():
                 patch.setenv(name, value)
-            kill_after(random.randint(1, 10), phantom, location(f"s3://{BUCKET}/records"), ray_folder)
+            kill_after(random.randint(1, 12), phantom, location(f"s3://{BUCKET}/records"), ray_folder)
         # The cluster of the other tests was started without these variables.
         account = {"key": environment["AWS_ACCESS_KEY_ID"], "secret": environment["AWS_SECRET_ACCESS_KEY"]}
         endpoint = environment["AWS_ENDPOINT_URL"]

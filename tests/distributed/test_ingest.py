@@ -77,6 +77,8 @@ def test_the_pass_gives_the_rows_in_order(made: tuple[Path, Manifest]) -> None:
         found = collect(taken(tables), (64, 64), len(portion.rows))
         here = collect(portion.tables(), (64, 64), len(portion.rows))
         assert found.names == here.names
+        if portion.split == "train":
+            assert found.names == tuple(f"D-{row:03d}" for row in portion.rows)
         assert len(set(found.names)) == len(portion.rows)
         np.testing.assert_array_equal(found.images, here.images)
         np.testing.assert_array_equal(found.masks, here.masks)

@@ -22,9 +22,9 @@ def last_weights(run: Path | UPath) -> dict[str, np.ndarray]:
     return found
 
 
-def assert_same_weights(first: Path | UPath, second: Path | UPath, tolerance: float = WEIGHTS_TOLERANCE) -> None:
+def assert_same_weights(first: Path | UPath, second: Path | UPath) -> None:
     ours, theirs = last_weights(first), last_weights(second)
     assert ours.keys() == theirs.keys()
     assert ours
     for name, value in ours.items():
-        np.testing.assert_allclose(value, theirs[name], rtol=0, atol=tolerance, err_msg=name)
+        np.testing.assert_allclose(value, theirs[name], rtol=0, atol=WEIGHTS_TOLERANCE, err_msg=name)
